@@ -1,0 +1,131 @@
+// Package broker is the log as Flightlog sees it: a handful of named logs that
+// producers append to, owners of partitions fold and commit to, and readers
+// follow. The same few calls stand on a NATS JetStream or a Kafka cluster, and
+// on memory for tests.
+//
+// Everything that must be exact rests on one conditional write: [Owner.Commit]
+// takes effect only if the commit before it is the one that the owner knows
+// (DESIGN §5). Leases, groups and cursors are hints.
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Topics that every installation has. Names are part of the contract with
+// readers (DESIGN §3).
+const (
+	Events      = "events"      // two lanes; frames of events and control records
+	Enriched    = "enriched"    // signed rows, one per fact version
+	Findings    = "findings"    // detector results
+	DeadLetters = "deadletters" // what could not be processed, and why
+)
+
+// The three ways in which a broker call fails. Every error of an
+// implementation wraps exactly one of them, or is a context's error, or is
+// permanent (bad address, not provisioned, too large).
+var (
+	// ErrFenced: another owner has committed. Drop overlay and state, release,
+	// and acquire anew. Nothing of the refused commit was stored.
+	ErrFenced = errors.New("fenced by another owner")
+	// ErrUnknown: the call may or may not have taken effect and the broker
+	// could not be asked. Drop everything and acquire anew; the log tells.
+	ErrUnknown = errors.New("outcome unknown")
+	// ErrRetry: nothing took effect; the same call may work later (broker
+	// down, topic full).
+	ErrRetry = errors.New("not now")
+)
+
+// Permanent errors.
+var (
+	// ErrNotProvisioned: the broker does not hold this installation's topics.
+	ErrNotProvisioned = errors.New("not provisioned")
+	// ErrLost: the position that a reader asked for is gone (aged out, or the
+	// log lost a suffix), or the outputs in the topics are ahead of the log.
+	// Never skipped silently.
+	ErrLost = errors.New("position lost")
+	// ErrTooLarge: the payload is over the broker's limit.
+	ErrTooLarge = errors.New("payload too large")
+	// ErrClosed: the broker or reader was closed.
+	ErrClosed = errors.New("closed")
+)
+
+// Log names one ordered log: one partition (and lane) of a topic.
+type Log struct {
+	Topic     string
+	Partition int
+	Lane      schemas.Lane // events and findings have two; normal elsewhere
+}
+
+// Message is one message of a log.
+type Message struct {
+	// Position orders the messages of one log; it grows, but not by one.
+	Position uint64
+	// AppendedAt is the broker's append time in µs since 1970. It never
+	// decreases within a log.
+	AppendedAt int64
+	// Payload is one single-object-encoded record (a frame of events, a
+	// control record or a frame of rows). It is the caller's to keep.
+	Payload []byte
+}
+
+// Reader follows one log in order. Not safe for concurrent use.
+type Reader interface {
+	// Next waits for the next message. It returns ErrLost if the reader's
+	// place is gone, and ctx's error when ctx ends; both leave the reader
+	// where it was.
+	Next(ctx context.Context) (Message, error)
+	Close() error
+}
+
+// Broker is a connection to one installation's logs. Safe for concurrent use.
+type Broker interface {
+	// Partitions is the provisioned number of partitions of every topic
+	// (ErrNotProvisioned if there are none yet).
+	Partitions(ctx context.Context) (int, error)
+	// Append adds a message at the end of a log and returns after the broker
+	// has stored it. On ErrUnknown it may have been stored; events are merged
+	// by event_id, so the caller sends it again.
+	Append(ctx context.Context, to Log, payload []byte) (uint64, error)
+	// Read opens a reader on the messages after position (0 = from the start
+	// of what the log still holds; a later position that has aged out is
+	// ErrLost).
+	Read(ctx context.Context, from Log, after uint64) (Reader, error)
+	// End is the position of the last message of a log, 0 if it never had one.
+	End(ctx context.Context, of Log) (uint64, error)
+	// LastCommit is the newest commit of a processor's partition as any
+	// client may see it, without owning the partition; nil if there is none.
+	LastCommit(ctx context.Context, processor string, partition int) (*schemas.Commit, error)
+	// Acquire makes the caller the owner of a processor's partition: it takes
+	// the next epoch and fences every older owner at its next commit. It
+	// finishes the routing that the owner before left undone.
+	Acquire(ctx context.Context, processor string, partition int, owner string) (Owner, error)
+	Close() error
+}
+
+// Owner is the right to commit for one partition of one processor. Used by one
+// goroutine.
+type Owner interface {
+	// Epoch of this ownership, higher than every one before.
+	Epoch() int64
+	// Restore gives the commits that the state is made of, oldest first, up
+	// to the tail. It checks the hash chain and returns ErrLost where it
+	// breaks. Call it once, before the first Commit.
+	Restore(ctx context.Context, apply func(*schemas.Commit) error) error
+	// Commit stores the record, all or nothing, if the commit before it is the
+	// last one; its outputs then reach their topics exactly once and in commit
+	// order, perhaps after Commit has returned. The caller fills everything
+	// but hash, previous_hash and routed. On ErrFenced and ErrUnknown the
+	// owner is dead; ErrRetry leaves it as it was.
+	Commit(ctx context.Context, c *schemas.Commit) error
+	// Flush waits until every output committed so far is in its topic.
+	Flush(ctx context.Context) error
+	// Release gives the partition up after the last commit and flushes.
+	Release(ctx context.Context) error
+}
+
+// PartitionOf is the partition of a key among n, the same on every broker.
+func PartitionOf(key string, n int) int { return schemas.PartitionOf(key, n) }

@@ -1,0 +1,254 @@
+package commitlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Config says who owns what, and how patient it is.
+type Config struct {
+	Processor  string
+	Partition  int
+	Partitions int // of every topic
+	Generation int64
+	Owner      string
+
+	// Timeout of one append or read.
+	Timeout time.Duration
+	// Patience is how long one commit is tried before its outcome is given up
+	// as unknown.
+	Patience time.Duration
+	// Linger is how long routing waits for more rows for a frame that is not
+	// full.
+	Linger time.Duration
+}
+
+// Owner is a [broker.Owner].
+type Owner struct {
+	Config
+	log      Chain
+	epoch    int64
+	position uint64                // of the tail
+	tail     *schemas.Commit       // newest commit without its contents, nil = none
+	said     map[broker.Log]int64  // newest commit with rows for each log
+	claims   map[int64]routedClaim // commits that the topics name
+	router   *router
+	stop     context.CancelFunc
+	restored bool
+	dead     error
+	buffer   []byte
+}
+
+// routedClaim is what the last frame of a log says about a commit.
+type routedClaim struct {
+	by   broker.Log
+	hash schemas.Hash
+}
+
+// Acquire makes an owner whose routing ends with life. It returns
+// broker.ErrLost if a topic holds rows of a commit that the log does not have:
+// the log has lost a suffix, and folding over it would say other rows under the
+// same commit numbers.
+func Acquire(ctx, life context.Context, store Store, config Config) (*Owner, error) {
+	o := &Owner{
+		Config: config,
+		log:    store.Commits(config.Processor, config.Partition),
+		said:   map[broker.Log]int64{},
+		claims: map[int64]routedClaim{},
+	}
+	if err := o.acquire(ctx, life, store); err != nil {
+		return nil, fmt.Errorf("cannot acquire %s: %w", o, err)
+	}
+	return o, nil
+}
+
+// String names the partition that is owned.
+func (o *Owner) String() string { return fmt.Sprintf("%s/%d", o.Processor, o.Partition) }
+
+func (o *Owner) acquire(ctx, life context.Context, store Store) error {
+	last, err := o.log.Last(ctx)
+	if err != nil {
+		return err
+	}
+	var routed int64
+	o.epoch, o.position = 1, last.Position
+	if last.Position != 0 {
+		c, err := DecodeCommit(last)
+		if err != nil {
+			return err
+		}
+		o.tail, o.epoch, routed = withoutContents(c), c.Epoch+1, c.Routed
+	}
+	destinations, err := store.Destinations(ctx, o.Processor, o.Partition)
+	if err != nil {
+		return err
+	}
+	heads := make(map[broker.Log]head, len(destinations))
+	for _, to := range destinations {
+		h, err := readHead(ctx, store.Rows(to, o.Processor, o.Partition), to)
+		if err != nil {
+			return err
+		}
+		if h.position == 0 {
+			continue
+		}
+		heads[to] = h
+		o.claims[h.commit] = routedClaim{to, h.hash}
+		if h.commit > o.number() {
+			return fmt.Errorf("%s/%d holds rows of commit %d, the log ends at %d: %w",
+				to.Topic, to.Partition, h.commit, o.number(), broker.ErrLost)
+		}
+	}
+	if o.tail != nil {
+		if err := o.check(o.tail); err != nil {
+			return err
+		}
+	}
+	life, o.stop = context.WithCancel(life)
+	o.router = newRouter(o.Config, store, heads, routed)
+	go o.router.run(life)
+	return nil
+}
+
+// Epoch is the tail's epoch + 1: two owners that acquire without a commit in
+// between share it, and the first commit decides between them.
+func (o *Owner) Epoch() int64 { return o.epoch }
+
+// Restore gives the commits to apply, and routes what an owner before had
+// committed and not routed.
+//
+// A log that holds rows of this source is taken at its word: what comes after
+// its last frame is routed, even where a commit says that it had been (a broker
+// may lose the end of a topic when the power fails). A log that holds none may
+// have aged out: there the word of the tail decides.
+func (o *Owner) Restore(ctx context.Context, apply func(*schemas.Commit) error) error {
+	if o.restored {
+		return fmt.Errorf("cannot restore %s: it was restored already", o)
+	}
+	if err := o.restore(ctx, apply); err != nil {
+		o.kill(err)
+		return fmt.Errorf("cannot restore %s: %w", o, err)
+	}
+	o.restored = true
+	return nil
+}
+
+func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) error {
+	if o.dead != nil {
+		return o.dead
+	}
+	if o.tail == nil {
+		return nil
+	}
+	heads, routed := o.router.start()
+	var previous *schemas.Commit
+	err := o.log.Scan(ctx, 0, o.position, func(e Entry) error {
+		c, err := DecodeCommit(e)
+		if err != nil {
+			return err
+		}
+		if err := broker.Follows(previous, c); err != nil {
+			return err
+		}
+		if err := o.check(c); err != nil {
+			return err
+		}
+		if err := o.router.room(ctx); err != nil {
+			return err
+		}
+		o.router.add(c, func(to broker.Log) bool {
+			h, held := heads[to]
+			return held && c.CommitNumber > h.commit || !held && c.CommitNumber > routed
+		})
+		for i := range c.Outputs {
+			o.said[destination(&c.Outputs[i])] = c.CommitNumber
+		}
+		previous = withoutContents(c)
+		return apply(c)
+	})
+	if err != nil {
+		return err
+	}
+	if previous == nil || previous.Hash != o.tail.Hash {
+		return fmt.Errorf("the log does not lead to commit %d: %w", o.tail.CommitNumber, broker.ErrLost)
+	}
+	return nil
+}
+
+// Flush waits until every output committed so far is in its topic.
+func (o *Owner) Flush(ctx context.Context) error {
+	if err := o.ready(ctx); err != nil {
+		return fmt.Errorf("cannot flush %s: %w", o, err)
+	}
+	if err := o.router.flush(ctx); err != nil {
+		return fmt.Errorf("cannot flush %s: %w", o, err)
+	}
+	return nil
+}
+
+// Release flushes and gives the partition up. The owner is dead after it, also
+// where it returns an error.
+func (o *Owner) Release(ctx context.Context) error {
+	if o.dead != nil {
+		return nil
+	}
+	err := o.Flush(ctx)
+	o.kill(broker.ErrClosed)
+	return err
+}
+
+// ready makes sure that what the owner before has left is routed before
+// anything of this one's.
+func (o *Owner) ready(ctx context.Context) error {
+	if o.dead == nil && !o.restored {
+		return o.Restore(ctx, func(*schemas.Commit) error { return nil })
+	}
+	return o.dead
+}
+
+// kill ends the owner and its routing. What it has committed and not routed is
+// the next owner's to route.
+func (o *Owner) kill(err error) {
+	o.dead = err
+	o.stop()
+}
+
+// number is the tail's commit number, 0 if there is none.
+func (o *Owner) number() int64 {
+	if o.tail == nil {
+		return 0
+	}
+	return o.tail.CommitNumber
+}
+
+// check holds a commit against what the topics say about it.
+func (o *Owner) check(c *schemas.Commit) error {
+	if claim, ok := o.claims[c.CommitNumber]; ok && claim.hash != c.Hash {
+		return fmt.Errorf("%s/%d holds rows of another commit %d than the log: %w",
+			claim.by.Topic, claim.by.Partition, c.CommitNumber, broker.ErrLost)
+	}
+	return nil
+}
+
+// DecodeCommit reads an entry of a commit log.
+func DecodeCommit(e Entry) (*schemas.Commit, error) {
+	c, err := broker.DecodeCommit(e.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("position %d: %w", e.Position, err)
+	}
+	return c, nil
+}
+
+// withoutContents is what a commit says about its place in the log.
+func withoutContents(c *schemas.Commit) *schemas.Commit {
+	return &schemas.Commit{CommitNumber: c.CommitNumber, Epoch: c.Epoch, Hash: c.Hash, Routed: c.Routed}
+}
+
+// destination is the log that an output goes to.
+func destination(out *schemas.Output) broker.Log {
+	return broker.Log{Topic: out.Topic, Partition: int(out.Partition)}
+}

@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// rowFrames are the topics that hold frames of rows: for each the frame's
+// schema and how the head of such a frame is read.
+var rowFrames = map[string]struct {
+	fingerprint uint64
+	header      func(message []byte) (schemas.RowHeader, error)
+}{
+	Enriched: {schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.EnrichedFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	Findings: {schemas.FindingFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.FindingFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	DeadLetters: {schemas.DeadLetterFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.DeadLetterFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+}
+
+// RowTopics are the topics that hold frames of rows, in order of name.
+func RowTopics() []string { return slices.Sorted(maps.Keys(rowFrames)) }
+
+// IsRowTopic tells whether a topic holds frames of rows.
+func IsRowTopic(topic string) bool {
+	_, ok := rowFrames[topic]
+	return ok
+}
+
+// AppendRows appends a frame of already encoded rows as a message of one of
+// RowTopics.
+func AppendRows(b []byte, topic string, header *schemas.RowHeader, rows [][]byte) []byte {
+	return schemas.AppendRowFrame(b, rowFrames[topic].fingerprint, header, rows)
+}
+
+// RowsHeader reads the head of a message of one of RowTopics.
+func RowsHeader(topic string, message []byte) (schemas.RowHeader, error) {
+	if !IsRowTopic(topic) {
+		return schemas.RowHeader{}, fmt.Errorf("cannot read rows: topic %q holds none", topic)
+	}
+	header, err := rowFrames[topic].header(message)
+	if err != nil {
+		return header, fmt.Errorf("cannot read rows of %s: %w", topic, err)
+	}
+	return header, nil
+}

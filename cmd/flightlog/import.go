@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/producers/redaction"
+	"github.com/flightlog/flightlog/producers/shipper"
+	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/files"
+)
+
+// importOptions are the flags of import.
+type importOptions struct {
+	data, out, mode, org string
+	json                 bool
+}
+
+func importCommand() *cobra.Command {
+	var o importOptions
+	c := &cobra.Command{
+		Use:   "import PATH...",
+		Short: "Read recorded sessions: transcripts, hooks, OTLP",
+		Long: `Reads sessions that were recorded before and brings them through the pipeline.
+
+PATH is a transcript (*.jsonl), a folder of them such as ~/.claude/projects, or a
+folder with hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson
+and projects/. What it cannot read becomes a dead letter with file and line.
+
+It ends when every session that it brought has its final rows. The same input
+again adds nothing. If 'flightlog up' runs on the data folder, it is used.`,
+		Example: `  flightlog import ~/.claude/projects --out rows
+  flightlog import recordings/success --json`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("nothing to import: give a path, e.g. ~/.claude/projects (see flightlog import --help)")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return runImport(c.Context(), c, args, o) },
+	}
+	importFlags(c, &o)
+	return c
+}
+
+func importFlags(c *cobra.Command, o *importOptions) {
+	dataFlag(c, &o.data)
+	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, deadletters.ndjson")
+	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
+	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
+	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
+}
+
+func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOptions) error {
+	mode, err := redaction.ParseMode(o.mode)
+	if err != nil {
+		return err
+	}
+	folder, err := dataFolder(o.data)
+	if err != nil {
+		return err
+	}
+	sources, err := findSources(paths)
+	if err != nil {
+		return err
+	}
+	if len(sources) == 0 {
+		return fmt.Errorf("nothing to import under %q: no transcripts (*.jsonl), hooks.ndjson or otlp-*.ndjson", paths)
+	}
+	in, err := startOrJoin(ctx, folder)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	summary, err := in.importSources(ctx, c, sources, mode, o)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return json.NewEncoder(c.OutOrStdout()).Encode(summary)
+	}
+	return summary.print(c.OutOrStdout())
+}
+
+// importSources brings the sources through the pipeline and waits until all
+// of it stands.
+func (in *installation) importSources(ctx context.Context, c *cobra.Command, sources []source, mode redaction.Mode, o importOptions) (*summary, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var processors sync.WaitGroup
+	defer processors.Wait()
+	defer stop(nil) // before the wait
+	if in.server != nil {
+		processors.Go(func() {
+			if err := in.process(ctx, nil); err != nil {
+				stop(err)
+			}
+		})
+	}
+	started := time.Now()
+	ship, err := shipper.New(ctx, in.broker, o.org, "import", started.UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	f := newFeed(ctx, ship)
+	sink := redaction.NewSink(mode, f)
+	bar := progress(sources)
+	var bytes int64
+	for i, s := range sources {
+		if err := s.read(ctx, sink); err != nil {
+			return nil, cause(ctx, fmt.Errorf("cannot read %s: %w", s.path, err))
+		}
+		bytes += s.size
+		bar.add(s.size)
+		if i+1 == len(sources) || sources[i+1].group != s.group {
+			if err := f.endGroup(); err != nil {
+				return nil, cause(ctx, err)
+			}
+		}
+	}
+	bar.done()
+	if err := in.settled(ctx, ship); err != nil {
+		return nil, cause(ctx, err)
+	}
+	if o.out != "" {
+		sink, err := files.New(o.out)
+		if err != nil {
+			return nil, err
+		}
+		defer sink.Close()
+		if err := sink.Drain(ctx, in.broker); err != nil {
+			return nil, cause(ctx, err)
+		}
+	}
+	result, err := summarize(ctx, in.broker, f.all)
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	result.Sources, result.Bytes, result.Events = len(sources), bytes, f.count.events
+	result.DeadLetters += f.count.deadLetters
+	result.Out, result.Seconds = o.out, time.Since(started).Seconds()
+	return result, nil
+}
+
+// cause is why the import ended: a processor's failure rather than the
+// cancellation that it brought about.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil && !errors.Is(c, context.Canceled) {
+		return c
+	}
+	return err
+}
+
+// settled waits until everything that was shipped is folded, nothing more is
+// to be said about it, and every row has reached its topic.
+func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) error {
+	n, err := in.broker.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	for p := range n {
+		if err := in.settledPartition(ctx, p, int64(ship.Last(p))); err != nil {
+			return fmt.Errorf("cannot see partition %d come to its end: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (in *installation) settledPartition(ctx context.Context, p int, last int64) error {
+	if last == 0 {
+		return nil
+	}
+	tick := schemas.Control{Type: schemas.ControlTypeTick}
+	said := int64(-1) // number of the commit after which nothing was left to say
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		c, err := in.broker.LastCommit(ctx, "sessions", p)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			next := c.Slices[len(c.Slices)-1]
+			if said < 0 && !c.More && (next.NextMessage > last || next.NextMessage == last && next.NextIndex == 0) {
+				said = c.CommitNumber
+			}
+			if said >= 0 && c.Routed >= said {
+				return nil
+			}
+		}
+		if said >= 0 {
+			// The next commit will tell how far routing has come.
+			if _, err := in.broker.Append(ctx, broker.Log{Topic: broker.Events, Partition: p}, tick.AppendMessage(nil)); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// bar is a progress bar on a terminal, and nothing elsewhere.
+type bar struct{ *progressbar.ProgressBar }
+
+func progress(sources []source) bar {
+	var total int64
+	for _, s := range sources {
+		total += s.size
+	}
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return bar{}
+	}
+	return bar{progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr),
+		progressbar.OptionShowBytes(true), progressbar.OptionSetDescription("importing"),
+		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))}
+}
+
+func (b bar) add(n int64) {
+	if b.ProgressBar != nil {
+		_ = b.Add64(n)
+	}
+}
+
+func (b bar) done() {
+	if b.ProgressBar != nil {
+		_ = b.Finish()
+	}
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/jetstream"
+	"github.com/flightlog/flightlog/processors/engine"
+	"github.com/flightlog/flightlog/processors/sessions"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// installation is a data folder with an embedded broker, as one process uses
+// it: either it runs the broker itself, or it talks to the `up` that does.
+//
+//	<data>/lock          held by the process that runs the broker
+//	<data>/address.json  where that process listens on loopback (0600)
+//	<data>/broker/       the broker's files
+//	<data>/rows/         rows as NDJSON, written by up
+type installation struct {
+	folder string
+	lock   *flock.Flock
+	server *jetstream.Server // nil when another process runs the broker
+	broker *jetstream.Broker
+}
+
+// partitions of an embedded broker (DESIGN §3).
+const partitions = 4
+
+// address is how another process on this machine reaches a running up.
+type address struct {
+	URL   string `json:"url"`
+	Token string `json:"token"`
+	PID   int    `json:"pid"`
+}
+
+// dataFlag adds --data.
+func dataFlag(c *cobra.Command, folder *string) {
+	c.Flags().StringVar(folder, "data", "", "data folder (default $XDG_DATA_HOME/flightlog, or ~/.local/share/flightlog)")
+}
+
+func dataFolder(flag string) (string, error) {
+	if flag != "" {
+		return filepath.Abs(flag)
+	}
+	if xdg := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(xdg) {
+		return filepath.Join(xdg, "flightlog"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the data folder, give --data: %w", err)
+	}
+	return filepath.Join(home, ".local", "share", "flightlog"), nil
+}
+
+// errRunning tells that another process runs the broker of a data folder.
+var errRunning = errors.New("another flightlog runs on this data folder")
+
+// start runs the broker of a data folder in this process. With listen, other
+// processes on this machine can join.
+func start(ctx context.Context, folder, listen string) (*installation, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the data folder: %w", err)
+	}
+	in := &installation{folder: folder, lock: flock.New(filepath.Join(folder, "lock"))}
+	locked, err := in.lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the data folder: %w", err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%w: %s", errRunning, folder)
+	}
+	if err := in.serve(ctx, listen); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *installation) serve(ctx context.Context, listen string) (err error) {
+	var secret [16]byte
+	if _, err := rand.Read(secret[:]); err != nil {
+		return err
+	}
+	token := hex.EncodeToString(secret[:])
+	in.server, err = jetstream.Embed(ctx, jetstream.EmbedConfig{
+		Dir: filepath.Join(in.folder, "broker"), SyncAlways: true, Listen: listen, Token: token})
+	if err != nil {
+		return fmt.Errorf("cannot start the embedded broker: %w", err)
+	}
+	cfg := jetstream.Config{InProcess: in.server, Token: token}
+	if err := jetstream.Provision(ctx, cfg, partitions); err != nil {
+		return fmt.Errorf("cannot provision the embedded broker: %w", err)
+	}
+	if in.broker, err = jetstream.Connect(ctx, cfg); err != nil {
+		return fmt.Errorf("cannot connect to the embedded broker: %w", err)
+	}
+	if listen == "" {
+		return nil
+	}
+	text, err := json.Marshal(address{URL: in.server.ClientURL(), Token: token, PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	return replaceFile(in.addressFile(), text)
+}
+
+func (in *installation) addressFile() string { return filepath.Join(in.folder, "address.json") }
+
+// join talks to the up that runs on a data folder.
+func join(ctx context.Context, folder string) (*installation, error) {
+	in := &installation{folder: folder}
+	text, err := os.ReadFile(in.addressFile())
+	if err != nil {
+		return nil, fmt.Errorf("the flightlog that runs on %s takes no others (is it an import?): %w", folder, err)
+	}
+	var a address
+	if err := json.Unmarshal(text, &a); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", in.addressFile(), err)
+	}
+	if in.broker, err = jetstream.Connect(ctx, jetstream.Config{URL: a.URL, Token: a.Token}); err != nil {
+		return nil, fmt.Errorf("cannot reach the flightlog that runs on %s (pid %d): %w", folder, a.PID, err)
+	}
+	return in, nil
+}
+
+// startOrJoin runs the broker, or joins the up that does.
+func startOrJoin(ctx context.Context, folder string) (*installation, error) {
+	in, err := start(ctx, folder, "")
+	if errors.Is(err, errRunning) {
+		return join(ctx, folder)
+	}
+	return in, err
+}
+
+// process runs the processors until ctx ends. It must run where the broker
+// does; one that joined leaves it to that process.
+func (in *installation) process(ctx context.Context, committed func(*schemas.Commit)) error {
+	return engine.Run(ctx, engine.Config{
+		Broker:    in.broker,
+		Processor: sessions.New(),
+		Owner:     "up-" + strconv.Itoa(os.Getpid()),
+		Committed: committed,
+	})
+}
+
+// Close stops what this process runs of the installation.
+func (in *installation) Close() {
+	if in.broker != nil {
+		in.broker.Close()
+	}
+	if in.server != nil {
+		os.Remove(in.addressFile())
+		in.server.Close()
+	}
+	if in.lock != nil {
+		_ = in.lock.Unlock()
+	}
+}
+
+var _ broker.Broker = (*jetstream.Broker)(nil)
+
+// replaceFile writes a private file in one step.
+func replaceFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}

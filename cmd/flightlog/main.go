@@ -1,0 +1,61 @@
+// Flightlog is the flight recorder for coding agents: it keeps the record of
+// what they really did, as events on a message broker, joined and priced.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flightlog/flightlog/broker/failpoint"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if censusErr := failpoint.Census(); censusErr != nil {
+		err = errors.Join(err, censusErr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "flightlog:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var verbose bool
+	root := &cobra.Command{
+		Use:   "flightlog",
+		Short: "The flight recorder for coding agents",
+		Long: `Flightlog keeps the record of what coding agents really did: which tools ran,
+which files changed, what it cost, what failed and who approved what.
+
+  flightlog demo                        see it work on recorded sessions
+  flightlog import ~/.claude/projects   read the sessions on this machine
+  flightlog up                          run the pipeline: broker, processors, sinks
+  flightlog tail enriched               look at the rows
+
+Nothing leaves this machine, and in the default capture mode (metadata) no text
+of prompts, arguments, outputs or answers is kept.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelDebug
+			}
+			slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+		},
+	}
+	root.PersistentFlags().BoolVarP(&verbose, "verbose", "v", false, "log what happens inside, on stderr")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), versionCommand())
+	return root
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/flightlog/flightlog/producers"
+	"github.com/flightlog/flightlog/producers/claudecode/hooks"
+	"github.com/flightlog/flightlog/producers/claudecode/transcripts"
+	"github.com/flightlog/flightlog/producers/otlp"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// source is one file that events are read from.
+type source struct {
+	path  string
+	kind  sourceKind
+	group string // sources of one group tell of the same sessions
+	size  int64
+}
+
+type sourceKind int
+
+const (
+	hookSource sourceKind = iota
+	otlpSource
+	transcriptSource
+)
+
+// findSources lists what can be read under the paths, grouped by session or
+// recording, in an order that does not depend on how the paths were given. The
+// same file twice counts once.
+func findSources(paths []string) ([]source, error) {
+	found := map[string]source{}
+	add := func(path, group string, kind sourceKind) error {
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return err
+		}
+		if real, err = filepath.Abs(real); err != nil {
+			return err
+		}
+		info, err := os.Stat(real)
+		if err != nil {
+			return err
+		}
+		found[real] = source{real, kind, group, info.Size()}
+		return nil
+	}
+	for _, path := range paths {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		err = filepath.WalkDir(abs, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			switch name := d.Name(); {
+			case name == "hooks.ndjson":
+				return add(p, filepath.Dir(p), hookSource)
+			case name == "otlp-logs.ndjson", name == "otlp-metrics.ndjson", name == "otlp-traces.ndjson":
+				return add(p, filepath.Dir(p), otlpSource)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot import %s: %w", path, err)
+		}
+		files, err := transcripts.Find(abs)
+		if err != nil {
+			return nil, fmt.Errorf("cannot import %s: %w", path, err)
+		}
+		for _, file := range files {
+			if err := add(file, transcriptGroup(file), transcriptSource); err != nil {
+				return nil, fmt.Errorf("cannot import %s: %w", path, err)
+			}
+		}
+	}
+	all := make([]source, 0, len(found))
+	for _, s := range found {
+		all = append(all, s)
+	}
+	sort.Slice(all, func(i, j int) bool {
+		if all[i].group != all[j].group {
+			return all[i].group < all[j].group
+		}
+		return all[i].path < all[j].path
+	})
+	return all, nil
+}
+
+// transcriptGroup is the recording that a transcript belongs to, or else the
+// session: <folder>/<session>.jsonl and <folder>/<session>/subagents/*.jsonl.
+func transcriptGroup(path string) string {
+	if dir, _, ok := strings.Cut(path, string(filepath.Separator)+"projects"+string(filepath.Separator)); ok {
+		for _, name := range [...]string{"hooks.ndjson", "otlp-logs.ndjson", "endpoint.ndjson"} {
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				return dir
+			}
+		}
+	}
+	if dir := filepath.Dir(path); filepath.Base(dir) == "subagents" {
+		return filepath.Dir(dir)
+	}
+	return strings.TrimSuffix(path, ".jsonl")
+}
+
+// read reads a source to its end.
+func (s source) read(ctx context.Context, sink producers.Sink) error {
+	if s.kind == transcriptSource {
+		return transcripts.ReadFile(ctx, s.path, transcripts.Options{}, sink)
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if s.kind == hookSource {
+		return producers.Lines(f, s.path, schemas.WitnessHook, sink, hooks.New(hooks.Options{}, sink).Recorded)
+	}
+	return producers.Lines(f, s.path, schemas.WitnessOtlp, sink, otlp.New(sink).Recorded)
+}

@@ -1,0 +1,67 @@
+// Package engine runs a processor over the partitions of its input: it folds a
+// slice of the input into one commit, all or nothing, and nothing else moves
+// the state (DESIGN §5).
+//
+//	read slice ─► fold in an overlay ─► commit (conditional on the one before) ─► merge the overlay
+//
+// One goroutine owns a partition; everything that it calls is synchronous. The
+// fold is pure: no clock, no randomness, no I/O, no map order. Its time is the
+// highest append time seen, so that replaying the slices that the commits
+// record gives the same bytes.
+package engine
+
+import (
+	"errors"
+
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// ErrInvalid marks an event that the fold refuses. It becomes a dead letter in
+// the same commit; the wrapping error's text is the detail, without any text
+// of the event.
+var ErrInvalid = errors.New("invalid event")
+
+// Outcome is what an event did.
+type Outcome int
+
+// Outcomes of an event; they are counted in every commit (in = applied +
+// duplicate + dead + passed).
+const (
+	Applied   Outcome = iota // it changed a fact
+	Duplicate                // its merge changed nothing
+	Passed                   // another processor owns it
+)
+
+// Processor is one stateful step of the pipeline.
+type Processor interface {
+	// Name is the processor's in logs, subjects and metrics.
+	Name() string
+	// Version of the fold's code. A worker with a lower version than the tail
+	// refuses the partition.
+	Version() int64
+	// Begin starts an overlay over the committed state.
+	Begin(tx *Tx) Fold
+}
+
+// Fold is one overlay of a processor. Dropping it drops all that it did.
+type Fold interface {
+	// Event folds one event of an organisation. An error that wraps ErrInvalid
+	// makes it a dead letter, and must leave the overlay as it was.
+	Event(org string, e *schemas.Event) (Outcome, error)
+	// SourceEnd tells that a producer has read all sources of a session.
+	SourceEnd(org, sessionID string)
+	// Due does the work of a record whose time has come. It stops early when
+	// tx.Full, leaving the record due, and is called again in the next commit
+	// before the next event (a continuation).
+	Due(key string)
+	// End puts every changed record into the transaction.
+	End()
+}
+
+// Limits of one commit (DESIGN §5).
+const (
+	MaxEvents  = 512
+	SoftBytes  = 256 << 10
+	HardBytes  = 768 << 10
+	recordSize = 512 // estimate of a changed record before it is encoded
+)

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// headKey is the state record of the engine itself. No processor's key starts
+// with a zero byte.
+const headKey = "\x00head"
+
+// head is what the engine remembers beside the processor's records.
+type head struct {
+	heard    [16]int64        // last append time by witness, µs
+	mark     int64            // highest watermark so far, µs
+	outputs  map[string]int64 // last commit with output, by topic
+	versions []pointer        // configuration in force or to come
+}
+
+// pointer is a config event: from effectiveAt on, this version holds.
+type pointer struct {
+	kind        string
+	version     int64
+	effectiveAt int64
+}
+
+// How late events of a witness may be, and how long one may be silent before
+// the watermark goes on without it (DESIGN §5), µs.
+const (
+	silence         = 60e6
+	transcriptBound = 120e6
+)
+
+func bound(w schemas.Witness) int64 {
+	switch w {
+	case schemas.WitnessHook:
+		return 10e6
+	case schemas.WitnessOtlp:
+		return 30e6
+	}
+	return transcriptBound
+}
+
+func (h *head) clone() head {
+	return head{h.heard, h.mark, maps.Clone(h.outputs), slices.Clone(h.versions)}
+}
+
+func (s *slice) heardFrom(w schemas.Witness, at int64) {
+	if int(w) < len(s.head.heard) {
+		s.head.heard[w] = max(s.head.heard[w], at)
+	}
+}
+
+// watermark is the time up to which everything has been heard from the
+// witnesses that still speak, never going back.
+func (h *head) watermark(now int64) int64 {
+	mark := int64(0)
+	for w, at := range h.heard {
+		if at == 0 || now-at > silence {
+			continue
+		}
+		if m := at - bound(schemas.Witness(w)); mark == 0 || m < mark {
+			mark = m
+		}
+	}
+	if mark == 0 { // all are silent: nothing is on its way
+		for w, at := range h.heard {
+			if at != 0 {
+				mark = max(mark, now-bound(schemas.Witness(w)))
+			}
+		}
+	}
+	h.mark = max(h.mark, mark)
+	return h.mark
+}
+
+// config notes a config event. The same version again changes nothing.
+func (h *head) config(c *schemas.Control) {
+	for _, p := range h.versions {
+		if p.kind == c.ConfigKind && p.version == c.ConfigVersion {
+			return
+		}
+	}
+	h.versions = append(h.versions, pointer{c.ConfigKind, c.ConfigVersion, c.EffectiveAt})
+}
+
+// versionsAt are the newest versions whose time has come; 1 is what the fold
+// brings along.
+func (h *head) versionsAt(now int64) schemas.Versions {
+	newest := func(kind string) int64 {
+		v := int64(1)
+		for _, p := range h.versions {
+			if p.kind == kind && p.effectiveAt <= now {
+				v = max(v, p.version)
+			}
+		}
+		return v
+	}
+	return schemas.Versions{Rules: newest("rules"), Prices: newest("prices"), Directory: newest("directory")}
+}
+
+// put stores the head as a state record.
+func (h *head) put(tx *Tx) {
+	b := []byte{1} // version of this encoding
+	b = binary.AppendUvarint(b, uint64(len(h.heard)))
+	for _, at := range h.heard {
+		b = binary.AppendUvarint(b, uint64(at))
+	}
+	b = binary.AppendUvarint(b, uint64(h.mark))
+	b = binary.AppendUvarint(b, uint64(len(h.outputs)))
+	for _, topic := range slices.Sorted(maps.Keys(h.outputs)) {
+		b = appendString(b, topic)
+		b = binary.AppendUvarint(b, uint64(h.outputs[topic]))
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.versions)))
+	for _, p := range h.versions {
+		b = appendString(b, p.kind)
+		b = binary.AppendUvarint(b, uint64(p.version))
+		b = binary.AppendUvarint(b, uint64(p.effectiveAt))
+	}
+	tx.Put(headKey, b, 0)
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+var errHead = errors.New("the engine's own state record is damaged")
+
+// decode reads what put wrote; an empty value is a new partition.
+func (h *head) decode(b []byte) error {
+	*h = head{outputs: map[string]int64{}}
+	if len(b) == 0 {
+		return nil
+	}
+	if b[0] != 1 {
+		return errHead
+	}
+	b = b[1:]
+	bad := false
+	number := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			bad = true
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	text := func() string {
+		n := number()
+		if bad || n > uint64(len(b)) {
+			bad = true
+			return ""
+		}
+		s := string(b[:n])
+		b = b[n:]
+		return s
+	}
+	for i, n := uint64(0), number(); i < n && !bad; i++ {
+		at := int64(number())
+		if i < uint64(len(h.heard)) {
+			h.heard[i] = at
+		}
+	}
+	h.mark = int64(number())
+	for i, n := uint64(0), number(); i < n && !bad; i++ {
+		topic := text()
+		h.outputs[topic] = int64(number())
+	}
+	for i, n := uint64(0), number(); i < n && !bad; i++ {
+		p := pointer{kind: text()}
+		p.version, p.effectiveAt = int64(number()), int64(number())
+		h.versions = append(h.versions, p)
+	}
+	if bad {
+		return errHead
+	}
+	return nil
+}

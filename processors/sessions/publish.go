@@ -1,0 +1,192 @@
+package sessions
+
+import (
+	"bytes"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// When a row is said (DESIGN §4), µs of append time.
+const (
+	firstVersion = 5e6  // a fact waits this long for the other witnesses
+	nextVersion  = 30e6 // at most one version in this time
+	quiet        = 30 * 60e6
+	// goodbye is how long after the client has ended a session its last events
+	// may still be on their way: the greatest bound of a witness.
+	goodbye = 130e6
+)
+
+// witnessesOf are those that can tell of a kind at all; a fact does not wait
+// for the others.
+func witnessesOf(k schemas.Kind) uint16 {
+	const hook, transcript, otlp = 1 << schemas.WitnessHook, 1 << schemas.WitnessTranscript, 1 << schemas.WitnessOtlp
+	switch k {
+	case schemas.KindModelRequest, schemas.KindModelError:
+		return transcript | otlp
+	case schemas.KindToolCall, schemas.KindPrompt, schemas.KindSubagent, schemas.KindCompaction:
+		return hook | transcript | otlp
+	case schemas.KindFileChange, schemas.KindCommit, schemas.KindPush, schemas.KindPullRequest,
+		schemas.KindTestRun, schemas.KindTurnEnd:
+		return hook | transcript
+	}
+	return hook
+}
+
+// complete tells that nothing essential of the fact is still to come.
+func (f *fact) complete() bool {
+	switch f.kind {
+	case schemas.KindToolCall:
+		return f.numbers[nDone].rank != 0
+	case schemas.KindApproval, schemas.KindSubagent:
+		return false
+	}
+	return true
+}
+
+// arrange decides when a fact that changed is said.
+func (x *fold) arrange(s *session, f *fact) {
+	now := x.tx.Now()
+	switch {
+	case f.kind == schemas.KindSessionEnd:
+		// It says that all rows of the session stand: the sweep at the end does.
+	case f.version > 0:
+		f.dueBy(max(now, f.published+nextVersion))
+	case f.critical, f.complete() && witnessesOf(f.kind)&s.witnesses&^f.witnesses == 0:
+		x.publish(s, f, false)
+	default:
+		f.dueBy(f.first + firstVersion)
+	}
+}
+
+// dueBy asks for a version at a time, or earlier if that was asked before.
+func (f *fact) dueBy(at int64) {
+	if f.due == 0 || at < f.due {
+		f.due, f.changed = at, true
+	}
+}
+
+// expectEnd moves the time at which the session counts as ended.
+func (s *session) expectEnd(e *schemas.Event, now int64) {
+	switch e.Kind {
+	case schemas.KindSessionEnd:
+		s.closing = true
+	case schemas.KindSessionStart:
+		s.closing = s.closing && e.OccurredAt < s.lastEvent
+	}
+	wait := int64(quiet)
+	if s.closing {
+		wait = goodbye
+	}
+	s.endAt = now + wait
+}
+
+// sweepMatters tells that rows of the session were published, so that a change
+// of a shared column concerns them.
+func (s *session) sweepMatters() bool { return s.said }
+
+// sweepLater asks for published rows to be compared anew.
+func (s *session) sweepLater(now int64) {
+	if s.sweepAt == 0 && s.said {
+		s.sweepAt = max(now+firstVersion, s.sweptAt+nextVersion)
+		s.changed = true
+	}
+}
+
+// Due implements engine.Fold.
+func (x *fold) Due(key string) {
+	var id schemas.Id
+	copy(id[:], key[1:])
+	s := load[session](x, sessionKey(id), nil)
+	if s == nil {
+		return
+	}
+	if key[0] == factKind {
+		if f := load[fact](x, key, nil); f != nil && f.due != 0 && f.due <= x.tx.Now() {
+			x.publish(s, f, false)
+		}
+		return
+	}
+	x.sweep(s)
+}
+
+// sweep compares every published row of a session with what it would be now;
+// at the session's end it also says what still waits, and then session_end. It
+// stops when the commit is full and goes on from its cursor in the next.
+func (x *fold) sweep(s *session) {
+	now := x.tx.Now()
+	if s.cursor == 0 {
+		s.ending = s.endAt != 0 && s.endAt <= now
+	}
+	if !s.ending && (s.sweepAt == 0 || s.sweepAt > now) {
+		return
+	}
+	s.changed = true
+	for ; s.cursor < s.facts; s.cursor++ {
+		if x.tx.Full() {
+			return
+		}
+		p := load[page](x, pageKey(s.id, s.cursor/pageSize), nil)
+		f := x.known(s, p.facts[s.cursor%pageSize])
+		switch {
+		case f.kind == schemas.KindSessionEnd:
+		case s.ending, f.version > 0:
+			x.publish(s, f, s.ending)
+		}
+	}
+	if s.ending {
+		end := x.fact(s, schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end"), schemas.KindSessionEnd)
+		x.publish(s, end, true)
+		s.endAt, s.closing = 0, false
+	}
+	s.cursor, s.ending, s.sweepAt, s.sweptAt = 0, false, 0, now
+}
+
+// publish says the fact's next version, if its row differs from the one that
+// was published last: that one with sign -1, then the new one. A fact that has
+// no row any more gets the -1 row alone.
+func (x *fold) publish(s *session, f *fact, final bool) {
+	if f.due != 0 {
+		f.due, f.changed = 0, true
+	}
+	row, ok := x.row(s, f)
+	if !ok && f.row == nil {
+		return
+	}
+	var last schemas.Enriched
+	if f.row != nil {
+		if _, err := last.DecodeAvro(f.row); err != nil {
+			panic(err)
+		}
+		if ok && same(row, &last, f.row) {
+			return
+		}
+	}
+	f.changed = true
+	f.version++
+	f.published = x.tx.Now()
+	if !s.said {
+		s.said, s.changed = true, true
+	}
+	if f.row != nil {
+		last.Sign, last.Version, last.EventId = -1, f.version, f.cause
+		last.RowId = schemas.RowID(last.Generation, f.key, f.version, -1)
+		x.tx.Emit(broker.Enriched, last.AppendAvro(nil))
+		f.row = nil
+	}
+	if ok {
+		row.Sign, row.Version, row.EventId, row.Final = 1, f.version, f.cause, final
+		row.RowId = schemas.RowID(row.Generation, f.key, f.version, 1)
+		f.row = row.AppendAvro(make([]byte, 0, 512))
+		x.tx.Emit(broker.Enriched, f.row)
+	}
+}
+
+// same tells that a row says nothing new: final, witnesses and event_id alone
+// never make a version.
+func same(row, last *schemas.Enriched, encoded []byte) bool {
+	n := *row
+	n.RowId, n.Sign, n.Version, n.EventId, n.Final, n.Witnesses =
+		last.RowId, last.Sign, last.Version, last.EventId, last.Final, last.Witnesses
+	return bytes.Equal(n.AppendAvro(make([]byte, 0, 512)), encoded)
+}

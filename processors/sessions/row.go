@@ -1,0 +1,231 @@
+package sessions
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/flightlog/flightlog/processors/pricing"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// inherited are the columns that a prompt's facts take from it.
+func inherited(f *fact) [5]string {
+	return [5]string{f.texts[tBranch].value, f.texts[tTicket].value, f.texts[tWorkKind].value, f.texts[tSkill].value, f.texts[tWorkflow].value}
+}
+
+// row is the row of a fact as it would be said now. It is a function of the
+// merged facts alone: the fact, its session, its prompt, and for approvals the
+// call that they are linked to. false: the fact has no row.
+func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
+	t, n := &f.texts, &f.numbers
+	r := &schemas.Enriched{
+		FactKey:     f.key,
+		Generation:  x.tx.Generation(),
+		Family:      schemas.FamilyOf(f.kind),
+		Kind:        f.kind,
+		Witnesses:   witnessNames(f.witnesses),
+		CaptureMode: f.captureMode,
+		OccurredAt:  n[nOccurredAt].value,
+		DurationMs:  n[nDurationMs].long(),
+		Success:     n[nSuccess].bool(),
+		ErrorClass:  t[tErrorClass].value,
+
+		Org:             s.texts[sOrg].value,
+		Team:            s.texts[sTeam].value,
+		User:            s.texts[sUser].value,
+		Host:            s.texts[sHost].value,
+		Agent:           s.texts[sAgent].value,
+		AgentVersion:    first(t[tAgentVersion], s.texts[sAgentVersion]),
+		SessionId:       s.texts[sSessionId].value,
+		RootSessionId:   s.texts[sRootSessionId].value,
+		ParentSessionId: s.texts[sParentSessionId].value,
+
+		PromptId:         t[tPromptId].value,
+		AgentRunId:       t[tAgentRunId].value,
+		ParentAgentRunId: t[tParentAgentRunId].value,
+		RequestId:        t[tRequestId].value,
+		ToolUseId:        t[tToolUseId].value,
+	}
+	if r.User != "" {
+		r.UserSource = schemas.UserSource(s.texts[sUser].rank)
+	}
+	if r.RootSessionId == "" {
+		r.RootSessionId = r.SessionId
+	}
+	x.place(r, s, f)
+	switch r.Family {
+	case schemas.FamilySession:
+		r.Detail = first(t[tReason], t[tCommand], t[tAgentType])
+		if f.kind == schemas.KindSubagent {
+			r.Detail = t[tAgentType].value
+		}
+		r.ResultHash = t[tTextHash].value
+		r.FilePath = t[tPath].value
+		if f.kind == schemas.KindSessionEnd && r.OccurredAt == 0 {
+			r.OccurredAt = s.lastEvent // no witness told when
+		}
+	case schemas.FamilyModel:
+		x.model(r, f)
+	case schemas.FamilyTool:
+		x.tool(r, s, f)
+	case schemas.FamilyArtifact:
+		r.FilePath, r.FileType = t[tPath].value, t[tFileType].value
+		r.LinesAdded, r.LinesRemoved = n[nLinesAdded].long(), n[nLinesRemoved].long()
+		r.ChangeGrade = schemas.ChangeGrade(n[nChangeGrade].value)
+		r.DiffRef = ref(f, t[tDiffHash].value)
+		r.ProtectedClass = t[tProtectedClass].value
+		r.TestOutcome = schemas.TestOutcome(n[nTestOutcome].value)
+		r.CommitId, r.ChangeId = t[tCommitId].value, t[tChangeId].value
+		r.Detail = t[tOperation].value
+		if passed, failed := n[nTestsPassed].long(), n[nTestsFailed].long(); passed.Valid || failed.Valid {
+			r.DiffStats = fmt.Sprintf("%d passed, %d failed", passed.Value, failed.Value)
+		}
+	}
+	return r, true
+}
+
+// place fills where the work belongs: what the fact itself says, else its
+// prompt, else its session.
+func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
+	own := &f.texts
+	prompt := own
+	if r.PromptId != "" && f.kind != schemas.KindPrompt {
+		key := schemas.FactKey(r.SessionId, schemas.KindPrompt, r.PromptId)
+		if p := x.known(s, key); p != nil {
+			prompt = &p.texts
+		}
+	}
+	r.Repo = first(own[tRepo], s.texts[sRepo])
+	ticket, kind := own[tTicket], own[tWorkKind]
+	switch {
+	case own[tBranch].rank != 0:
+		r.Branch = own[tBranch].value
+	case prompt[tBranch].rank != 0:
+		r.Branch, ticket, kind = prompt[tBranch].value, prompt[tTicket], prompt[tWorkKind]
+	default:
+		r.Branch = s.texts[sBranch].value
+	}
+	if kind.rank != 0 {
+		if k, ok := schemas.ParseWorkKind(kind.value); ok {
+			r.WorkKind, r.WorkKindSource = k, schemas.WorkKindSource(kind.rank)
+		}
+	}
+	r.Skill = first(own[tSkill], prompt[tSkill])
+	workflow := own[tWorkflow]
+	for _, w := range [...]text{prompt[tWorkflow], s.texts[sWorkflow]} {
+		if w.rank != 0 && (workflow.rank == 0 || w.rank < workflow.rank) {
+			workflow = w
+		}
+	}
+	if workflow.rank != 0 {
+		r.Workflow, r.WorkflowSource = workflow.value, schemas.WorkflowSource(workflow.rank)
+	}
+	switch owner := s.texts[sOwner].value; {
+	case own[tTaskId].rank != 0:
+		r.TaskId, r.TaskIdSource = own[tTaskId].value, schemas.TaskIdSourceExplicit
+	case ticket.rank != 0 && r.Repo != "":
+		r.TaskId, r.TaskIdSource = r.Repo+"#"+ticket.value, schemas.TaskIdSourceTicket
+	case r.Repo != "" && owner != "" && !sharedBranch(r.Branch):
+		r.TaskId, r.TaskIdSource = r.Repo+"@"+r.Branch+":"+owner, schemas.TaskIdSourceBranch
+	default:
+		r.TaskId, r.TaskIdSource = r.RootSessionId, schemas.TaskIdSourceSession
+	}
+}
+
+// sharedBranch tells branches that are no task of their own: none, detached,
+// and the usual names of default branches.
+func sharedBranch(branch string) bool {
+	switch branch {
+	case "", "HEAD", "main", "master", "trunk", "develop", "development":
+		return true
+	}
+	return false
+}
+
+func (x *fold) model(r *schemas.Enriched, f *fact) {
+	t, n := &f.texts, &f.numbers
+	r.Model, r.ModelRequested = t[tModel].value, t[tModelRequested].value
+	r.StopReason, r.QuerySource = t[tStopReason].value, t[tQuerySource].value
+	r.Platform, r.Speed, r.ServiceTier = t[tPlatform].value, t[tSpeed].value, t[tServiceTier].value
+	r.Attempt = n[nAttempt].long()
+	r.ResultHash = t[tTextHash].value
+	switch f.kind {
+	case schemas.KindModelRetry, schemas.KindModelError:
+		r.RetryReason = t[tErrorClass].value
+		if f.kind == schemas.KindModelRetry {
+			r.DurationMs = n[nWaitMs].long()
+		}
+		return
+	}
+	r.TokenInput, r.TokenOutput = n[nTokenInput].long(), n[nTokenOutput].long()
+	r.TokenThinking, r.TokenCacheRead = n[nTokenThinking].long(), n[nTokenCacheRead].long()
+	r.TokenCacheWrite5m, r.TokenCacheWrite1h = n[nTokenCacheWrite5m].long(), n[nTokenCacheWrite1h].long()
+	var unsplit int64
+	if !r.TokenCacheWrite5m.Valid && !r.TokenCacheWrite1h.Valid && n[nTokenCacheWrite].rank != 0 {
+		unsplit = n[nTokenCacheWrite].value
+		r.TokenCacheWrite5m = schemas.SomeLong(unsplit)
+	}
+	if searches, fetches := n[nWebSearches].long(), n[nWebFetches].long(); searches.Valid || fetches.Valid {
+		r.ServerToolUses = schemas.SomeLong(searches.Value + fetches.Value)
+	}
+	if c := n[nCostClientUsd]; c.rank != 0 {
+		r.CostClientUsd = schemas.SomeDouble(math.Float64frombits(uint64(c.value)))
+	}
+	if !r.TokenOutput.Valid && !r.TokenInput.Valid {
+		return // nothing to price yet
+	}
+	request := pricing.Request{
+		Model: r.Model, Platform: r.Platform, Speed: r.Speed, ServiceTier: r.ServiceTier,
+		InferenceGeo: t[tInferenceGeo].value, OccurredAt: r.OccurredAt,
+		Input: r.TokenInput.Value, Output: r.TokenOutput.Value, CacheRead: r.TokenCacheRead.Value,
+		CacheWrite5m: r.TokenCacheWrite5m.Value - unsplit, CacheWrite1h: r.TokenCacheWrite1h.Value,
+		CacheWriteUnsplit: unsplit, WebSearches: n[nWebSearches].value,
+		OutputPartial: n[nOutputPartial].value != 0 && n[nOutputPartial].rank == n[nTokenOutput].rank,
+	}
+	cost := x.prices.Price(request)
+	r.CostNanoUsd, r.CostNanoUsdMax = cost.NanoUsd, cost.MaxNanoUsd
+	r.CostGrade, r.PriceVersion = cost.Grade, cost.PriceVersion
+	if cost.NanoUsd.Valid {
+		r.CostUsd = schemas.SomeDouble(float64(cost.NanoUsd.Value) / 1e9)
+	}
+	switch r.Platform {
+	case "bedrock", "vertex", "foundry":
+		r.Billing = schemas.BillingCloud
+	}
+}
+
+func (x *fold) tool(r *schemas.Enriched, s *session, f *fact) {
+	t, n := &f.texts, &f.numbers
+	r.ToolName, r.ToolTarget, r.McpServer = t[tToolName].value, t[tToolTarget].value, t[tMcpServer].value
+	r.ToolArgumentsHash, r.ResultHash = t[tArgumentsHash].value, t[tResultHash].value
+	r.ToolArgumentsRef, r.ResultRef = ref(f, r.ToolArgumentsHash), ref(f, r.ResultHash)
+	r.ExitStatus = n[nExitStatus].long()
+	r.CommandClass, r.SecretClass = t[tCommandClass].value, t[tSecretClass].value
+	if f.kind == schemas.KindApproval {
+		x.approval(r, s, f)
+		return
+	}
+	r.ApprovalDecision = t[tApprovalDecision].value
+	r.ApprovalKind = approvalKind(f)
+	if asked := x.requestFor(s, f); asked || userDecided(f) {
+		r.ApprovalRequired = schemas.SomeBool(true)
+	}
+}
+
+// ref names a text in the content topic: in mode metadata there is none.
+func ref(f *fact, hash string) string {
+	if f.captureMode == schemas.CaptureModeMetadata {
+		return ""
+	}
+	return hash
+}
+
+// first is the value of the first register that is set.
+func first(registers ...text) string {
+	for _, t := range registers {
+		if t.rank != 0 {
+			return t.value
+		}
+	}
+	return ""
+}

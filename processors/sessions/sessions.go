@@ -1,0 +1,258 @@
+// Package sessions is the processor that joins the witnesses: it folds events
+// with a session into facts, and says signed rows about them on the topic
+// enriched (DESIGN §4).
+//
+// A fact is a set of registers, one per field; merging an event is a join
+// (authority.go), so order and repetition cannot change what it ends as. A row
+// is a function of the fact and of what its session and its prompt share
+// (row.go). When a row is said is a matter of time only (publish.go).
+package sessions
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flightlog/flightlog/processors/engine"
+	"github.com/flightlog/flightlog/processors/pricing"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Processor is the sessions processor. Its fold is pure: what it knows besides
+// the state is the price table that it was built with.
+type Processor struct {
+	prices *pricing.Table
+}
+
+// New makes the processor with the price table that ships with this version.
+func New() *Processor { return &Processor{prices: pricing.Builtin()} }
+
+// Name implements engine.Processor.
+func (p *Processor) Name() string { return "sessions" }
+
+// Version implements engine.Processor. It grows with every change of what the
+// fold says for the same input.
+func (p *Processor) Version() int64 { return 1 }
+
+// Begin implements engine.Processor.
+func (p *Processor) Begin(tx *engine.Tx) engine.Fold {
+	return &fold{Processor: p, tx: tx, open: map[string]any{}}
+}
+
+// fold is one overlay: the records that it has read, decoded, by state key.
+type fold struct {
+	*Processor
+	tx    *engine.Tx
+	open  map[string]any
+	order []string // keys in the order of first use, for a deterministic delta
+}
+
+type record interface{ decode([]byte) error }
+
+// load returns a record of the overlay or the committed state; fresh says what
+// a missing one starts as, nil leaves it missing.
+func load[R any, P interface {
+	*R
+	record
+}](x *fold, key string, fresh func() P) P {
+	if r, ok := x.open[key]; ok {
+		return r.(P)
+	}
+	var r P
+	if value, _, ok := x.tx.Get(key); ok {
+		r = P(new(R))
+		if err := r.decode(value); err != nil {
+			panic(fmt.Errorf("cannot read state record %q: %w", key[:1], err))
+		}
+	} else if fresh != nil {
+		r = fresh()
+	} else {
+		return nil
+	}
+	x.open[key] = r
+	x.order = append(x.order, key)
+	x.tx.Touch()
+	return r
+}
+
+func (x *fold) session(org, sessionID string) *session {
+	id := schemas.SessionKey(org, sessionID)
+	return load(x, sessionKey(id), func() *session {
+		s := &session{id: id}
+		s.texts[sOrg].join(strings.Clone(org), 1)
+		s.texts[sSessionId].join(strings.Clone(sessionID), 1)
+		return s
+	})
+}
+
+func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind) *fact {
+	return load(x, factKey(s.id, key), func() *fact {
+		p := load(x, pageKey(s.id, s.facts/pageSize), func() *page {
+			return &page{key: pageKey(s.id, s.facts/pageSize)}
+		})
+		p.facts = append(p.facts, key)
+		p.changed = true
+		s.facts++
+		s.changed = true
+		return &fact{key: key, kind: kind, first: x.tx.Now()}
+	})
+}
+
+// known returns a fact if there is one.
+func (x *fold) known(s *session, key schemas.Id) *fact {
+	return load[fact](x, factKey(s.id, key), nil)
+}
+
+// maxAhead is how far after its append time an event may claim to have
+// happened, µs (DESIGN §5).
+const maxAhead = 5 * 60e6
+
+// Event implements engine.Fold.
+func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
+	if e.SessionId == "" {
+		return engine.Passed, nil
+	}
+	if err := validate(e); err != nil {
+		return 0, err
+	}
+	e.OccurredAt = min(e.OccurredAt, x.tx.Now()+maxAhead)
+
+	s := x.session(org, e.SessionId)
+	f := x.fact(s, e.FactKey, e.Kind)
+	if f.kind != e.Kind {
+		return 0, fmt.Errorf("%w: kind %s, but its fact is a %s", engine.ErrInvalid, e.Kind, f.kind)
+	}
+	before := inherited(f)
+	shared := x.share(s, e)
+	changed := f.merge(e)
+	if !changed && !shared {
+		return engine.Duplicate, nil
+	}
+	s.changed = true
+	s.lastEvent = max(s.lastEvent, e.OccurredAt)
+	s.expectEnd(e, x.tx.Now())
+	if shared || f.kind == schemas.KindPrompt && f.version > 0 && inherited(f) != before {
+		s.sweepLater(x.tx.Now())
+	}
+	if changed {
+		f.changed, f.cause = true, e.EventId
+		x.relate(s, f)
+		x.arrange(s, f)
+	}
+	return engine.Applied, nil
+}
+
+func validate(e *schemas.Event) error {
+	switch {
+	case e.FactKey.IsZero():
+		return fmt.Errorf("%w: no fact_key", engine.ErrInvalid)
+	case e.Kind == schemas.KindUnknown:
+		return fmt.Errorf("%w: unknown kind", engine.ErrInvalid)
+	case e.Witness == schemas.WitnessUnknown:
+		return fmt.Errorf("%w: unknown witness", engine.ErrInvalid)
+	case e.OccurredAt <= 0:
+		return fmt.Errorf("%w: no occurred_at", engine.ErrInvalid)
+	}
+	var family schemas.Family
+	switch e.Body.Branch {
+	case schemas.EventBodySession:
+		family = schemas.FamilySession
+	case schemas.EventBodyModel:
+		family = schemas.FamilyModel
+	case schemas.EventBodyTool:
+		family = schemas.FamilyTool
+	case schemas.EventBodyArtifact:
+		family = schemas.FamilyArtifact
+	}
+	if family != schemas.FamilyOf(e.Kind) {
+		return fmt.Errorf("%w: kind %s with a body of family %s", engine.ErrInvalid, e.Kind, family)
+	}
+	return nil
+}
+
+// share joins what an event says of its whole session. It tells whether a
+// shared column changed.
+func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
+	if bit := uint16(1) << e.Witness; s.witnesses&bit == 0 {
+		s.witnesses |= bit
+		s.changed = true
+	}
+	c := channelOf(e)
+	for _, v := range [...]struct {
+		field int
+		value string
+		rank  uint8
+	}{
+		{sRootSessionId, e.RootSessionId, recordBy[c]},
+		{sParentSessionId, e.ParentSessionId, recordBy[c]},
+		{sUser, e.User, uint8(e.UserSource)},
+		{sOwner, e.Owner, recordBy[c]},
+		{sHost, e.Host, recordBy[c]},
+		{sTeam, e.Team, tokensBy[c]},
+		{sAgent, e.Agent, 1},
+		{sAgentVersion, e.AgentVersion, recordBy[c]},
+		{sRepo, e.Repo, recordBy[c]},
+		{sWorkflow, e.Workflow, uint8(e.WorkflowSource)},
+	} {
+		if v.value == "" || v.field == sWorkflow && e.WorkflowSource == schemas.WorkflowSourceCommand {
+			continue // a command is the workflow of its prompt, not of the session
+		}
+		if s.texts[v.field].join(v.value, v.rank) {
+			changed = true
+		}
+	}
+	if t := &s.texts[sBranch]; e.Branch != "" && (t.rank == 0 || e.OccurredAt < s.branchAt ||
+		e.OccurredAt == s.branchAt && e.Branch < t.value) {
+		if e.Branch != t.value {
+			changed = true
+		}
+		*t, s.branchAt, s.changed = text{e.Branch, 1}, e.OccurredAt, true
+	}
+	s.changed = s.changed || changed
+	return changed && s.sweepMatters()
+}
+
+// SourceEnd implements engine.Fold.
+func (x *fold) SourceEnd(org, sessionID string) {
+	id := schemas.SessionKey(org, sessionID)
+	s := load[session](x, sessionKey(id), nil)
+	if s == nil || s.endAt == 0 {
+		return // unknown, or it has ended and nothing came since
+	}
+	s.endAt, s.changed = x.tx.Now(), true
+}
+
+// End implements engine.Fold.
+func (x *fold) End() {
+	for _, key := range x.order {
+		switch r := x.open[key].(type) {
+		case *session:
+			if r.changed {
+				x.tx.Put(key, r.encode(), r.due())
+			}
+		case *fact:
+			if r.changed {
+				x.tx.Put(key, r.encode(), r.due)
+			}
+		case *page:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
+		case *link:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
+		}
+	}
+}
+
+// witnessNames is the column witnesses.
+func witnessNames(bits uint16) string {
+	var names []string
+	for w := schemas.WitnessHook; w <= schemas.WitnessDirect; w++ {
+		if bits&(1<<w) != 0 {
+			names = append(names, w.String())
+		}
+	}
+	return strings.Join(slices.Clip(names), ",")
+}

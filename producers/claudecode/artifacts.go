@@ -1,0 +1,252 @@
+package claudecode
+
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/flightlog/flightlog/producers/extraction"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// response is what counts in a tool's structured response (contract §2.4).
+type response struct {
+	stdout                  string
+	interrupted, background bool
+
+	file, operation string // of Edit, Write, NotebookEdit
+	patch           gjson.Result
+	edits           gjson.Result // bashEditDiff: files that a shell command changed
+	git             gjson.Result
+
+	agent, agentType string // of an Agent call
+	completed        bool
+	duration         schemas.OptLong
+}
+
+func responseOf(o *Outcome) (r response) {
+	if !o.Result.IsObject() {
+		return r
+	}
+	o.Result.ForEach(func(key, v gjson.Result) bool {
+		switch key.Str {
+		case "stdout":
+			r.stdout = v.Str
+		case "interrupted":
+			r.interrupted = v.Type == gjson.True
+		case "backgroundTaskId":
+			r.background = r.background || v.Str != ""
+		case "isAsync":
+			r.background = r.background || v.Type == gjson.True
+		case "filePath", "notebook_path":
+			r.file = v.Str
+		case "type":
+			r.operation = v.Str
+		case "structuredPatch":
+			r.patch = v
+		case "bashEditDiff":
+			r.edits = v
+		case "gitOperation":
+			r.git = v
+		case "agentId":
+			r.agent = v.Str
+		case "agentType":
+			r.agentType = v.Str
+		case "status":
+			r.completed = v.Str == "completed"
+		case "totalDurationMs":
+			r.duration = Count(v)
+		}
+		return true
+	})
+	return r
+}
+
+// artifacts tells what a call that has ended left behind.
+func (m *Maker) artifacts(s *Scene, c *Call, o *Outcome, r *response, failed bool) error {
+	switch c.Name {
+	case "Edit", "MultiEdit", "Write", "NotebookEdit":
+		if !failed {
+			return m.ownFile(s, c, o, r)
+		}
+	case "Bash":
+		if r.background || o.ErrorClass != "" || r.interrupted {
+			return nil // it goes on, or never ran, or was cut
+		}
+		if c.command.Test {
+			if err := m.testRun(s, c, o, r); err != nil {
+				return err
+			}
+		}
+		if !failed {
+			if err := m.shellFiles(s, c, r); err != nil {
+				return err
+			}
+			return m.git(s, c, r)
+		}
+	}
+	return nil
+}
+
+// artifact begins the event of something that a call made.
+func (m *Maker) artifact(s *Scene, c *Call, kind schemas.Kind) *schemas.Event {
+	e := m.Event(s, kind)
+	e.ToolUseId, e.RequestId, e.Skill = c.Id, c.Request, c.Skill
+	e.Success = schemas.SomeBool(true)
+	return e
+}
+
+// fileChange begins the event of a changed file.
+func (m *Maker) fileChange(s *Scene, c *Call, path, operation string, grade schemas.ChangeGrade) *schemas.Event {
+	e := m.artifact(s, c, schemas.KindFileChange)
+	a := &e.Body.Artifact
+	a.FilePath, a.Operation, a.ChangeGrade = path, operation, grade
+	a.FileType, a.ProtectedClass = extraction.FileType(path), extraction.ProtectedClass(path)
+	return e
+}
+
+// ownFile is the change that a call to a tool for files made.
+func (m *Maker) ownFile(s *Scene, c *Call, o *Outcome, r *response) error {
+	path := c.target
+	if r.file != "" {
+		path = c.place.Path(r.file)
+	}
+	if path == "" {
+		return nil
+	}
+	operation := "update"
+	if r.operation == "create" || strings.HasPrefix(o.Text, "File created successfully") {
+		operation = "create"
+	}
+	a := &m.fileChange(s, c, path, operation, schemas.ChangeGradeExact).Body.Artifact
+	if operation == "create" && c.Name == "Write" { // its patch is empty (recording permission-prompt-host)
+		a.DiffHash = c.content.hash
+		a.LinesAdded, a.LinesRemoved = schemas.SomeLong(c.content.lines), schemas.SomeLong(0)
+	} else {
+		patched(a, r.patch)
+	}
+	return m.Emit(c.Id)
+}
+
+// patched sets the lines and the hash of a patch, if there is one.
+func patched(a *schemas.ArtifactBody, hunks gjson.Result) {
+	if added, removed, ok := extraction.PatchLines([]byte(hunks.Raw)); ok {
+		a.LinesAdded, a.LinesRemoved = schemas.SomeLong(added), schemas.SomeLong(removed)
+		a.DiffHash = extraction.HashJSON([]byte(hunks.Raw))
+	}
+}
+
+func linesOf(text string) int64 {
+	n := int64(strings.Count(text, "\n"))
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		n++
+	}
+	return n
+}
+
+// shellFiles is the changes that a shell command made: those that the client
+// lists with their patches are exact, other write targets of the command
+// derived. Both have ids of one form, so that a witness with the list and one
+// without it tell of the same fact.
+func (m *Maker) shellFiles(s *Scene, c *Call, r *response) (err error) {
+	listed := map[string]bool{}
+	emit := func(path, operation string, hunks gjson.Result, grade schemas.ChangeGrade) bool {
+		if path == "" || listed[path] {
+			return true
+		}
+		listed[path] = true
+		patched(&m.fileChange(s, c, path, operation, grade).Body.Artifact, hunks)
+		err = m.Emit(c.Id + "\x00" + path)
+		return err == nil
+	}
+	r.edits.Get("files").ForEach(func(_, file gjson.Result) bool {
+		operation := "update"
+		if file.Get("created").Type == gjson.True {
+			operation = "create"
+		} else if file.Get("deleted").Type == gjson.True {
+			operation = "delete"
+		}
+		path := file.Get("filePath").Str
+		return path == "" || emit(c.place.Path(path), operation, file.Get("hunks"), schemas.ChangeGradeExact)
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range c.command.Writes {
+		if !emit(c.place.Path(w.Path), w.Operation, gjson.Result{}, schemas.ChangeGradeDerived) {
+			return err
+		}
+	}
+	// Changed files that the list leaves out (moreFiles, contract §2.4).
+	r.edits.Get("changedFiles").ForEach(func(_, path gjson.Result) bool {
+		return path.Str == "" || emit(c.place.Path(path.Str), "update", gjson.Result{}, schemas.ChangeGradeDerived)
+	})
+	return err
+}
+
+// testRun is the outcome of a command that runs tests, by its output.
+func (m *Maker) testRun(s *Scene, c *Call, o *Outcome, r *response) error {
+	output := r.stdout
+	if !o.Result.Exists() {
+		output = o.Text
+	}
+	e := m.artifact(s, c, schemas.KindTestRun)
+	e.DurationMs = o.Duration
+	a := &e.Body.Artifact
+	a.TestOutcome, a.TestsPassed, a.TestsFailed = extraction.TestRun(output, o.Failed)
+	e.Success = schemas.OptBool{}
+	if a.TestOutcome != schemas.TestOutcomeUnknown {
+		e.Success = schemas.SomeBool(a.TestOutcome == schemas.TestOutcomePassed)
+	}
+	return m.Emit(c.Id)
+}
+
+// git is what the client saw a command do with git and the forge. Quiet
+// commands leave nothing here (recording pull-request).
+func (m *Maker) git(s *Scene, c *Call, r *response) error {
+	if sha := r.git.Get("commit.sha").Str; sha != "" {
+		e := m.artifact(s, c, schemas.KindCommit)
+		e.Body.Artifact.CommitId = sha
+		m.onBranch(e, r.git.Get("commit.branch").Str)
+		if err := m.Emit(sha); err != nil {
+			return err
+		}
+	}
+	if push := r.git.Get("push"); push.IsObject() {
+		e := m.artifact(s, c, schemas.KindPush)
+		m.onBranch(e, push.Get("branch").Str)
+		if err := m.Emit(c.Id); err != nil {
+			return err
+		}
+	}
+	if pr := r.git.Get("pr"); pr.IsObject() {
+		if change := ChangeID(pr.Get("url").Str); change != "" {
+			e := m.artifact(s, c, schemas.KindPullRequest)
+			e.Body.Artifact.ChangeId = change
+			e.Body.Artifact.Operation = pr.Get("action").Str
+			return m.Emit(change)
+		}
+	}
+	return nil
+}
+
+// ChangeID is a pull request as host/owner/name#number, by its address; empty
+// if the address is of another form.
+func ChangeID(url string) string {
+	_, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return ""
+	}
+	for _, middle := range []string{"/pull/", "/-/merge_requests/", "/pull-requests/", "/pulls/"} {
+		repo, number, ok := strings.Cut(rest, middle)
+		if !ok {
+			continue
+		}
+		number, _, _ = strings.Cut(number, "/")
+		if repo = extraction.RepoName("https://" + repo); repo == "" || number == "" || strings.Trim(number, "0123456789") != "" {
+			return ""
+		}
+		return repo + "#" + number
+	}
+	return ""
+}

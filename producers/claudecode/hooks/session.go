@@ -1,0 +1,143 @@
+package hooks
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/flightlog/flightlog/producers/claudecode"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// event makes the events of one payload. Hooks that tell of no fact, and hooks
+// that are not known, make none.
+func (r *Reader) event(s *session, p *payload) error {
+	switch p.name {
+	case "PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "PermissionRequest", "PermissionDenied", "Stop":
+		r.running(s, p)
+	}
+	when := strconv.FormatInt(p.At, 10)
+	switch p.name {
+	case "SessionStart":
+		source := p.text("source")
+		if source == "startup" || source == "clear" {
+			p.Root = p.Session
+		}
+		b := r.begin(p, schemas.KindSessionStart)
+		b.Reason = source
+		return r.maker.Emit(when + "/" + source)
+	case "SessionEnd":
+		r.begin(p, schemas.KindSessionEnd).Reason = p.text("reason")
+		return r.maker.Emit("end")
+	case "UserPromptSubmit":
+		return r.prompt(s, p)
+	case "UserPromptExpansion":
+		return r.command(s, p)
+	case "Stop", "StopFailure":
+		e := r.maker.Event(&p.Scene, schemas.KindTurnEnd)
+		e.Success = schemas.SomeBool(p.name == "Stop")
+		e.ErrorClass = p.text("error")
+		r.text(&e.Body.Session, p.text("last_assistant_message"))
+		return r.maker.Emit(id(p.Prompt, when) + "/" + p.Agent)
+	case "SubagentStart", "SubagentStop":
+		return r.subagent(p)
+	case "PreCompact", "PostCompact":
+		r.begin(p, schemas.KindCompaction).Reason = p.text("trigger")
+		return r.maker.Emit(id(p.Prompt, when))
+	case "ConfigChange":
+		source := p.text("source")
+		path := p.text("file_path")
+		if path != "" {
+			path = r.maker.Place(&p.Scene).Path(path)
+		}
+		b := r.begin(p, schemas.KindConfigChange)
+		b.Reason, b.Path = source, path
+		return r.maker.Emit(when + "/" + source + "/" + path)
+	case "Notification":
+		kind := p.text("notification_type")
+		r.begin(p, schemas.KindNotification).Reason = kind
+		return r.maker.Emit(when + "/" + kind)
+	}
+	return r.tool(p)
+}
+
+// id is the first of two that is known.
+func id(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func (r *Reader) begin(p *payload, kind schemas.Kind) *schemas.SessionBody {
+	return &r.maker.Event(&p.Scene, kind).Body.Session
+}
+
+func (r *Reader) text(b *schemas.SessionBody, text string) {
+	b.TextHash, b.TextLength = claudecode.Hash(text)
+}
+
+// running remembers the prompt that a session's main thread works on; a
+// subagent may still work for an earlier one (contract §1).
+func (r *Reader) running(s *session, p *payload) {
+	if p.Prompt != "" && p.Agent == "" {
+		s.prompt = strings.Clone(p.Prompt)
+	}
+}
+
+// prompt is what UserPromptSubmit tells. It also fires for task notifications:
+// one that wakes an idle session is a prompt of its own, one in the middle of a
+// turn bears the id of the running prompt (contract §1) and must not speak for
+// that prompt, so it makes no event. When the Reader does not know which it is,
+// the event says no more than that there is a prompt.
+func (r *Reader) prompt(s *session, p *payload) error {
+	text := p.text("prompt")
+	notification := strings.HasPrefix(text, "<task-notification>")
+	if notification && p.Prompt == s.prompt {
+		return nil
+	}
+	known := s.prompt != ""
+	r.running(s, p)
+	if strings.HasPrefix(text, "/") {
+		p.Entrypoint = "" // perhaps a command: UserPromptExpansion tells the workflow
+	}
+	b := r.begin(p, schemas.KindPrompt)
+	switch {
+	case !notification:
+		r.text(b, text)
+	case known:
+		r.text(b, text)
+		b.Reason = "task_notification"
+	}
+	return r.maker.Emit(id(p.Prompt, strconv.FormatInt(p.At, 10)))
+}
+
+// command is a prompt that is a slash command, by its name. It comes beside
+// UserPromptSubmit, in no fixed order.
+func (r *Reader) command(s *session, p *payload) error {
+	r.running(s, p)
+	e := r.maker.Event(&p.Scene, schemas.KindPrompt)
+	claudecode.Command(e, p.text("command_name"))
+	r.text(&e.Body.Session, p.text("prompt"))
+	return r.maker.Emit(id(p.Prompt, strconv.FormatInt(p.At, 10)))
+}
+
+// subagent is a run's start or end. A run without a type is the client's own
+// fork that writes a compaction's summary (contract §2.3).
+func (r *Reader) subagent(p *payload) error {
+	kind := p.text("agent_type")
+	if kind == "" {
+		return nil
+	}
+	run, err := claudecode.Need(p.fields["agent_id"], "agent_id")
+	if err != nil {
+		return err
+	}
+	e := r.maker.Event(&p.Scene, schemas.KindSubagent)
+	b := &e.Body.Session
+	b.AgentType = kind
+	if p.name == "SubagentStop" {
+		e.Success = schemas.SomeBool(true)
+		r.text(b, p.text("last_assistant_message"))
+	}
+	return r.maker.Emit(run)
+}
