@@ -78,6 +78,13 @@ type Reader interface {
 	// place is gone, and ctx's error when ctx ends; both leave the reader
 	// where it was.
 	Next(ctx context.Context) (Message, error)
+	// Passed is a position up to which nothing of the log is still to come:
+	// that of the last message, or a later one when Next has waited on an idle
+	// log. To Read after it skips nothing. Keep it now and then for a log that
+	// may stay idle: a position older than everything that the broker still
+	// holds of all logs is ErrLost, because nobody can tell any more whether
+	// something had followed it.
+	Passed() uint64
 	Close() error
 }
 
@@ -99,9 +106,9 @@ type Broker interface {
 	// LastCommit is the newest commit of a processor's partition as any
 	// client may see it, without owning the partition; nil if there is none.
 	LastCommit(ctx context.Context, processor string, partition int) (*schemas.Commit, error)
-	// Acquire makes the caller the owner of a processor's partition: it takes
-	// the next epoch and fences every older owner at its next commit. It
-	// finishes the routing that the owner before left undone.
+	// Acquire makes the caller the owner of a processor's partition, in the
+	// epoch after the tail's: its first commit fences every older owner. ErrLost
+	// if a topic holds rows of a commit that the log does not have.
 	Acquire(ctx context.Context, processor string, partition int, owner string) (Owner, error)
 	Close() error
 }
@@ -113,7 +120,8 @@ type Owner interface {
 	Epoch() int64
 	// Restore gives the commits that the state is made of, oldest first, up
 	// to the tail. It checks the hash chain and returns ErrLost where it
-	// breaks. Call it once, before the first Commit.
+	// breaks, and routes what the owner before left undone. Call it once,
+	// before the first Commit (which does it unseen if nobody has).
 	Restore(ctx context.Context, apply func(*schemas.Commit) error) error
 	// Commit stores the record, all or nothing, if the commit before it is the
 	// last one; its outputs then reach their topics exactly once and in commit

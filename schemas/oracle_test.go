@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,11 +33,13 @@ type record interface {
 	DecodeMessage([]byte) error
 }
 
-var roots = []struct {
+type root struct {
 	name        string
 	fingerprint uint64
 	fresh       func() record
-}{
+}
+
+var roots = []root{
 	{"Event", EventFingerprint, func() record { return &Event{} }},
 	{"Frame", FrameFingerprint, func() record { return &Frame{} }},
 	{"Control", ControlFingerprint, func() record { return &Control{} }},
@@ -49,13 +52,14 @@ var roots = []struct {
 	{"FindingFrame", FindingFrameFingerprint, func() record { return &FindingFrame{} }},
 }
 
-func freshOf(name string) record {
-	for _, r := range roots {
-		if r.name == name {
-			return r.fresh()
-		}
+// rootOf is the root with a name; a name of none fails the test.
+func rootOf(t testing.TB, name string) root {
+	t.Helper()
+	i := slices.IndexFunc(roots, func(r root) bool { return r.name == name })
+	if i < 0 {
+		t.Fatalf("no root %q", name)
 	}
-	return nil
+	return roots[i]
 }
 
 // parsed is a schema with a parse of its own, so that a test may change it.

@@ -57,6 +57,17 @@ func (r *reader) state(ctx context.Context) error {
 	return fmt.Errorf("cannot read %s/%d: %w", r.of.Topic, r.of.Partition, broker.ErrClosed)
 }
 
+// Passed is the end of all logs where this one has nothing left.
+func (r *reader) Passed() uint64 {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	log := r.b.log(r.of)
+	if log.after(r.after) == len(log.messages) {
+		return r.b.end
+	}
+	return r.after
+}
+
 func (r *reader) Close() error {
 	r.once.Do(func() { close(r.closed) })
 	return nil

@@ -150,7 +150,7 @@ func (m *Maker) Place(s *Scene) extraction.Place {
 	if root := m.repository(found.Root).root; root != "" {
 		found.Root = root
 	}
-	remember(m.places, s.Session, found)
+	Remember(m.places, strings.Clone(s.Session), found)
 	return found.Place
 }
 
@@ -178,16 +178,17 @@ func (m *Maker) repository(folder string) repository {
 	r, ok := m.repositories[folder]
 	if !ok {
 		r.root, r.name, _, r.email = m.options.Repository(folder)
-		remember(m.repositories, folder, r)
+		Remember(m.repositories, folder, r)
 	}
 	return r
 }
 
-// remember adds to a map that input may fill without end: when it is full it
-// starts anew. What is forgotten costs an event a field, never more.
-func remember[V any](m map[string]V, k string, v V) {
+// Remember adds to a map that input may fill without end: when it is full it
+// starts anew. What is forgotten costs an event a field, never more. The key
+// must not be a part of a longer text.
+func Remember[K comparable, V any](m map[K]V, k K, v V) {
 	if len(m) >= 1<<14 {
 		clear(m)
 	}
-	m[strings.Clone(k)] = v // k may be a part of a long line
+	m[k] = v
 }

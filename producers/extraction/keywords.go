@@ -6,9 +6,9 @@ package extraction
 type keywords struct {
 	class [256]uint16 // by byte: which column of next, 0 for bytes in no word
 	width uint16      // columns
-	next  []uint16    // by state * width + class: the next state, already times width
+	next  []uint32    // by state * width + class: the next state, already times width
 	found [][]int32   // by state: the words that end here
-	first uint16      // states from here on (times width) end a word
+	first uint32      // states from here on (times width) end a word
 }
 
 // newKeywords prepares words, given in lower case; they are named by their
@@ -73,7 +73,7 @@ func (k *keywords) connect(trie []map[uint16]int, ends [][]int32) *keywords {
 	last := 0
 	for _, ending := range []bool{false, true} {
 		if ending {
-			k.first = uint16(last * width)
+			k.first = uint32(last * width)
 		}
 		for state := range trie {
 			if (len(ends[state]) > 0) == ending {
@@ -82,13 +82,41 @@ func (k *keywords) connect(trie []map[uint16]int, ends [][]int32) *keywords {
 			}
 		}
 	}
-	k.next = make([]uint16, len(next))
+	k.next = make([]uint32, len(next))
 	k.found = make([][]int32, len(trie))
 	for state, at := range number {
 		k.found[at] = ends[state]
 		for class := range width {
-			k.next[at*width+class] = uint16(number[next[state*width+class]] * width)
+			k.next[at*width+class] = uint32(number[next[state*width+class]] * width)
 		}
 	}
 	return k
+}
+
+// scan calls found for every word in the text, with the offset after it, until
+// found returns false.
+func scan[T string | []byte](k *keywords, text T, found func(word, end int) bool) {
+	state := uint32(0)
+	for i := range len(text) {
+		state = k.next[state+uint32(k.class[text[i]])]
+		if state < k.first {
+			continue
+		}
+		for _, word := range k.found[state/uint32(k.width)] {
+			if !found(int(word), i+1) {
+				return
+			}
+		}
+	}
+}
+
+// any tells whether one of the words is in the text.
+func (k *keywords) any(text string) bool {
+	state := uint32(0)
+	for i := range len(text) {
+		if state = k.next[state+uint32(k.class[text[i]])]; state >= k.first {
+			return true
+		}
+	}
+	return false
 }

@@ -150,10 +150,10 @@ func (s *seen) billed(t *testing.T, signal schemas.Signal) map[string]tokens {
 }
 
 func TestTheTokensOfARequestAreThoseThatTheEndpointAnswered(t *testing.T) {
-	requests := 0
+	requests, all := 0, recordings.Dir(t)
 	for _, scenario := range recordings.Scenarios() {
 		t.Run(scenario, func(t *testing.T) {
-			truth, err := recordings.Endpoint(filepath.Join(recordings.Dir(t), scenario))
+			truth, err := recordings.Endpoint(filepath.Join(all, scenario))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -175,7 +175,7 @@ func TestTheTokensOfARequestAreThoseThatTheEndpointAnswered(t *testing.T) {
 						t.Errorf("%s was told of by a client that could not tell", q.RequestId)
 					}
 					continue
-				case scenario == "interactive" && q.MaxTokens == 1: // a probe before a model switch: in no source
+				case scenario == "interactive" && q.MaxTokens == 1: // a probe before a model switch: in no log record
 					if ok {
 						t.Errorf("the probe %s was told of", q.RequestId)
 					}
@@ -215,13 +215,18 @@ func (a *tokens) add(b tokens) {
 }
 
 func TestSpansTellTheSameTokensAsLogsButNotHowLongACacheLives(t *testing.T) {
-	spans := 0
+	spans, all := 0, recordings.Dir(t)
+	var unlogged []string
 	for _, scenario := range recordings.Scenarios() {
 		s, _ := read(t, scenario, "logs", "traces")
 		told := s.billed(t, byLog)
 		for id, got := range s.billed(t, bySpan) {
 			spans++
-			want := told[id]
+			want, ok := told[id]
+			if !ok {
+				unlogged = append(unlogged, scenario+" "+id)
+				continue
+			}
 			want.write5m, want.write1h = 0, 0
 			if got != want {
 				t.Errorf("%s: the span of %s has %+v, the log %+v", scenario, id, got, want)
@@ -231,14 +236,29 @@ func TestSpansTellTheSameTokensAsLogsButNotHowLongACacheLives(t *testing.T) {
 	if spans < 200 {
 		t.Errorf("only %d spans were compared", spans)
 	}
+	// Only a span tells of the probe before a model switch.
+	truth, err := recordings.Endpoint(filepath.Join(all, "interactive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var probes []string
+	for _, q := range truth {
+		if q.MaxTokens == 1 {
+			probes = append(probes, "interactive "+q.RequestId)
+		}
+	}
+	if len(probes) != 1 || !slices.Equal(unlogged, probes) {
+		t.Errorf("only spans tell of %v, want %v", unlogged, probes)
+	}
 }
 
 func TestARequestMakesTheSameEventsInProtobufAndJSON(t *testing.T) {
+	all := recordings.Dir(t)
 	t.Run("as the client sent them", func(t *testing.T) {
 		var byMessage, byBody seen
 		messages, inJSON := otlp.New(&byMessage), otlp.New(&byBody)
 		for _, signal := range []string{"logs", "metrics", "traces"} {
-			b, err := os.ReadFile(filepath.Join(recordings.Dir(t), "otlp-protobuf", "otlp-"+signal+".ndjson"))
+			b, err := os.ReadFile(filepath.Join(all, "otlp-protobuf", "otlp-"+signal+".ndjson"))
 			if err != nil {
 				t.Fatal(err)
 			}

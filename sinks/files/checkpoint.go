@@ -18,7 +18,7 @@ type checkpoint struct {
 	Version    int              `json:"version"`    // of this layout: 1
 	Partitions int              `json:"partitions"` // of every topic; 0 before the first log was read
 	Files      map[string]int64 `json:"files"`      // topic -> bytes
-	Logs       []*place         `json:"logs"`
+	Logs       []place          `json:"logs"`
 }
 
 // place is how far one log was read.
@@ -28,8 +28,8 @@ type place struct {
 	Position  uint64 `json:"position"` // of the last message read
 	// Middle: the log had lost its oldest frames by age when its first one was
 	// read, so that chains may begin anywhere in it.
-	Middle  bool      `json:"middle"`
-	Sources []*source `json:"sources"`
+	Middle  bool     `json:"middle"`
+	Sources []source `json:"sources"`
 }
 
 // source is the last commit seen of one chain of frames in a log.
@@ -42,19 +42,18 @@ type source struct {
 
 // place is the one of a log, made if need be.
 func (c *checkpoint) place(topic string, partition int) *place {
-	for _, p := range c.Logs {
-		if p.Topic == topic && p.Partition == partition {
+	for i := range c.Logs {
+		if p := &c.Logs[i]; p.Topic == topic && p.Partition == partition {
 			return p
 		}
 	}
-	p := &place{Topic: topic, Partition: partition}
-	c.Logs = append(c.Logs, p)
-	return p
+	c.Logs = append(c.Logs, place{Topic: topic, Partition: partition})
+	return &c.Logs[len(c.Logs)-1]
 }
 
 func (p *place) source(h schemas.RowHeader) *source {
-	for _, s := range p.Sources {
-		if s.Processor == h.Processor && s.Partition == h.SourcePartition && s.Generation == h.Generation {
+	for i := range p.Sources {
+		if s := &p.Sources[i]; s.Processor == h.Processor && s.Partition == h.SourcePartition && s.Generation == h.Generation {
 			return s
 		}
 	}
@@ -89,13 +88,12 @@ func (p *place) note(h schemas.RowHeader) {
 	if h.LastCommit == 0 {
 		return
 	}
-	s := p.source(h)
-	if s == nil {
-		p.Middle = p.Middle || len(p.Sources) == 0 && h.PreviousCommit != 0
-		s = &source{Processor: h.Processor, Partition: h.SourcePartition, Generation: h.Generation}
-		p.Sources = append(p.Sources, s)
+	if s := p.source(h); s != nil {
+		s.Commit = h.LastCommit
+		return
 	}
-	s.Commit = h.LastCommit
+	p.Middle = p.Middle || len(p.Sources) == 0 && h.PreviousCommit != 0
+	p.Sources = append(p.Sources, source{h.Processor, h.SourcePartition, h.Generation, h.LastCommit})
 }
 
 const checkpointName = "checkpoint.json"

@@ -30,11 +30,11 @@ func open(dir string) (_ *Sink, err error) {
 	created := false
 	for _, topic := range topics {
 		length, listed := s.done.Files[topic]
-		if s.files[topic], err = openRows(filepath.Join(dir, topic+".ndjson"), length, listed); err != nil {
-			delete(s.files, topic)
+		f, err := openRows(filepath.Join(dir, topic+".ndjson"), length, listed)
+		if err != nil {
 			return nil, err
 		}
-		s.done.Files[topic] = length
+		s.files[topic], s.done.Files[topic] = f, length
 		created = created || !listed
 	}
 	if created {

@@ -11,6 +11,7 @@ package hooks
 import (
 	"bytes"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,9 +49,6 @@ type telling struct {
 	at       int64
 	handlers []string
 }
-
-// memory is how many sessions, calls and payloads a Reader remembers at most.
-const memory = 1 << 14
 
 // New makes a reader that hands events to a sink.
 func New(sink producers.Sink, options claudecode.Options) *Reader {
@@ -142,35 +140,20 @@ func (r *Reader) again(at int64, handler, payload string) bool {
 		if since <= moment {
 			return true
 		}
-		if since <= late && !contains(t.handlers, handler) {
+		if since <= late && !slices.Contains(t.handlers, handler) {
 			t.handlers = append(t.handlers, strings.Clone(handler))
 			return true
 		}
 	}
-	if len(r.told) >= memory {
-		clear(r.told)
-	}
-	r.told[key] = &telling{at, []string{strings.Clone(handler)}}
-	return false
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
+	claudecode.Remember(r.told, key, &telling{at, []string{strings.Clone(handler)}})
 	return false
 }
 
 func (r *Reader) session(id string) *session {
 	s := r.sessions[id]
 	if s == nil {
-		if len(r.sessions) >= memory {
-			clear(r.sessions)
-		}
 		s = new(session)
-		r.sessions[strings.Clone(id)] = s
+		claudecode.Remember(r.sessions, strings.Clone(id), s)
 	}
 	return s
 }

@@ -17,10 +17,7 @@ func (r *Reader) tool(p *payload) error {
 			return err
 		}
 		if r.calls[c.Id] == nil {
-			if len(r.calls) >= memory {
-				clear(r.calls)
-			}
-			r.calls[c.Id] = &call{cwd: strings.Clone(p.Cwd)}
+			claudecode.Remember(r.calls, c.Id, &call{cwd: strings.Clone(p.Cwd)})
 		}
 		return r.maker.Started(&p.Scene, c, p.mode)
 	case "PostToolUse":

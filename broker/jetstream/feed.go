@@ -1,0 +1,204 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/flightlog/flightlog/broker"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// pullMessages and pullBytes bound what one reader has on its way. The
+	// bytes hold several of the longest messages, and stay far below the 64 MB
+	// at which a server gives a slow connection up.
+	pullMessages = 64
+	pullBytes    = 8 << 20
+	// feedMessages may wait between the connection and the reader's caller.
+	feedMessages = 16
+)
+
+// feed is the messages of a subject from a position on, in order and without a
+// gap, through whatever happens to consumers and connections. It does not see
+// what a stream removes before it was read; a reader checks that.
+type feed struct {
+	b               *Broker
+	stream, subject string
+	messages        chan fed
+	stop            context.CancelFunc
+
+	last uint64 // position of the last message that was fed
+}
+
+// fed is a message, or the news that there is none: position 0, and nothing of
+// the subject up to passed is still to come.
+type fed struct {
+	broker.Message
+	passed uint64
+}
+
+// follow starts a feed, which ends with stop or with the broker.
+func (b *Broker) follow(stream, subject string, from uint64) *feed {
+	f := &feed{b: b, stream: stream, subject: subject, messages: make(chan fed, feedMessages), last: from - 1}
+	life, stop := context.WithCancel(b.life)
+	f.stop = stop
+	go f.run(life)
+	return f
+}
+
+// run makes one consumer after the other.
+func (f *feed) run(life context.Context) {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second),
+		backoff.WithMaxElapsedTime(0))
+	for life.Err() == nil {
+		before := f.last
+		err := f.consume(life)
+		if f.last != before || errors.Is(err, errReconnected) {
+			pause.Reset()
+		}
+		select {
+		case <-time.After(pause.NextBackOff()):
+		case <-life.Done():
+		}
+	}
+}
+
+var (
+	errGap         = errors.New("a message is missing")
+	errReconnected = errors.New("reconnected")
+)
+
+// consume feeds from one ephemeral consumer until something is wrong with it.
+// It acknowledges nothing: the position is the reader's.
+func (f *feed) consume(life context.Context) error {
+	ctx, cancel := context.WithCancelCause(life)
+	defer cancel(nil)
+	go f.watchConnection(ctx, cancel)
+
+	create, done := context.WithTimeout(ctx, f.b.Timeout)
+	defer done()
+	consumer, err := f.b.js.CreateConsumer(create, f.stream, jetstream.ConsumerConfig{
+		FilterSubject: f.subject,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.last + 1,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
+		InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	defer f.remove(consumer)
+	messages, err := consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for delivered := uint64(0); ; {
+		next, err := f.next(ctx, messages)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			if next, err = f.quiet(ctx, consumer, delivered); err != nil {
+				return err
+			}
+		case err != nil:
+			return errors.Join(err, context.Cause(ctx))
+		default:
+			if next.delivered != delivered+1 {
+				return errGap
+			}
+			delivered++
+		}
+		select {
+		case f.messages <- next.fed:
+			f.last = max(f.last, next.Position)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// received is a message with the number that the consumer gave it.
+type received struct {
+	fed
+	delivered uint64
+}
+
+func (f *feed) next(ctx context.Context, messages jetstream.MessagesContext) (received, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.b.idle)
+	defer cancel()
+	m, err := messages.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		return received{}, err
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return received{}, err
+	}
+	return received{fed{Message: broker.Message{
+		Position:   meta.Sequence.Stream,
+		AppendedAt: meta.Timestamp.UnixMicro(),
+		Payload:    m.Data(),
+	}}, meta.Sequence.Consumer}, nil
+}
+
+// quiet finds out whether silence means that there is nothing: the stream's end
+// is read first, so that a consumer that has nothing left after that has given
+// everything up to it. A consumer that has more, or has given more than
+// arrived, is no good any more.
+func (f *feed) quiet(ctx context.Context, consumer jetstream.Consumer, delivered uint64) (received, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.b.Timeout)
+	defer cancel()
+	state, err := f.b.state(ctx, f.stream)
+	if err != nil {
+		return received{}, err
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return received{}, err
+	}
+	if info.NumPending != 0 || info.Delivered.Consumer != delivered {
+		return received{}, fmt.Errorf("silence at %d of %d delivered, %d pending: %w",
+			delivered, info.Delivered.Consumer, info.NumPending, errGap)
+	}
+	return received{fed: fed{passed: state.LastSeq}}, nil
+}
+
+// watchConnection ends a consumer at a reconnect: what was on its way is gone.
+func (f *feed) watchConnection(ctx context.Context, end context.CancelCauseFunc) {
+	connected := f.b.conn.StatusChanged(nats.CONNECTED)
+	defer f.b.conn.RemoveStatusListener(connected)
+	select {
+	case <-connected:
+		end(errReconnected)
+	case <-ctx.Done():
+	}
+}
+
+// remove deletes the consumer, which would go by itself a minute later.
+func (f *feed) remove(consumer jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), f.b.Timeout)
+	defer cancel()
+	_ = f.b.js.DeleteConsumer(ctx, f.stream, consumer.CachedInfo().Name)
+}
+
+// state asks a stream's leader for its first and last sequence.
+func (b *Broker) state(ctx context.Context, stream string) (jetstream.StreamState, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	limited, cancel := context.WithTimeout(ctx, b.Timeout)
+	defer cancel()
+	info, err := s.Info(limited)
+	if err != nil {
+		return jetstream.StreamState{}, asked(ctx, err)
+	}
+	return info.State, nil
+}

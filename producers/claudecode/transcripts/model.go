@@ -1,0 +1,214 @@
+package transcripts
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/flightlog/flightlog/producers/claudecode"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// message is the message of the assistant that was told of last. It comes as
+// one line per block, each with the message's whole usage (contract §3.3).
+type message struct {
+	id, usage string
+	text      bool // its text was told
+}
+
+func (r *reader) assistant(l *line) error {
+	m := l.message
+	if l.failed {
+		return r.failed(l)
+	}
+	if m.Get("model").Str == "<synthetic>" {
+		return nil // the client's own words (contract §3.5)
+	}
+	text := ""
+	var err error
+	m.Get("content").ForEach(func(_, block gjson.Result) bool {
+		switch block.Get("type").Str {
+		case "text":
+			text = block.Get("text").Str
+		case "tool_use":
+			err = r.use(l, block)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	if !l.side || r.run != nil {
+		t := turn{scene: l.scene, last: m.Get("stop_reason").Str != "tool_use", blocked: r.turn.blocked}
+		t.text, t.length = claudecode.Hash(text)
+		t.scene = own(t.scene)
+		r.turn = t
+	}
+	return r.modelRequest(l, text)
+}
+
+// own is a scene that keeps no line alive.
+func own(s claudecode.Scene) claudecode.Scene {
+	for _, f := range []*string{&s.Session, &s.Root, &s.Request, &s.Agent, &s.Cwd, &s.Branch, &s.Version, &s.Entrypoint, &s.Skill} {
+		*f = strings.Clone(*f)
+	}
+	return s
+}
+
+// modelRequest tells what a message cost: with its first line, and again with
+// a line that says more, as its usage in older clients (contract §3.3).
+func (r *reader) modelRequest(l *line, text string) error {
+	m := l.message
+	var err error
+	id := func(v gjson.Result, field string) string {
+		s, e := claudecode.ID(v, field)
+		if err == nil {
+			err = e
+		}
+		return s
+	}
+	messageId := id(m.Get("id"), "message.id")
+	fact := l.requestId
+	if fact == "" {
+		fact = messageId
+	}
+	usage := m.Get("usage")
+	if err != nil || fact == "" || !usage.IsObject() {
+		return err
+	}
+	same := r.message.id == fact && r.message.usage == usage.Raw
+	told := r.message.id == fact && r.message.text
+	if same && (text == "" || told) {
+		return nil
+	}
+	r.message = message{strings.Clone(fact), strings.Clone(usage.Raw), told || text != ""}
+
+	l.scene.Request = l.requestId
+	e := r.maker.Event(&l.scene, schemas.KindModelRequest)
+	e.Success = schemas.SomeBool(true)
+	b := &e.Body.Model
+	b.Model, b.ModelRequested, b.MessageId = m.Get("model").Str, l.requested, messageId
+	b.StopReason = m.Get("stop_reason").Str
+	if l.requestRef != "" && l.requestRef == r.request.ref {
+		b.QuerySource = r.request.source
+	}
+	tokens(b, usage)
+	b.OutputPartial = b.StopReason == "" || !after(l.scene.Version, 2, 1, 39)
+	if !told {
+		b.TextHash, b.TextLength = claudecode.Hash(text)
+	}
+	return r.maker.Emit(fact)
+}
+
+// tokens reads a usage block. The classes do not overlap: what is written to a
+// cache counts by lifetime where the block splits it (contract §3.3).
+func tokens(b *schemas.ModelBody, usage gjson.Result) {
+	var cache, server gjson.Result
+	usage.ForEach(func(key, v gjson.Result) bool {
+		switch key.Str {
+		case "input_tokens":
+			b.TokenInput = claudecode.Count(v)
+		case "output_tokens":
+			b.TokenOutput = claudecode.Count(v)
+		case "output_tokens_details":
+			b.TokenThinking = claudecode.Count(v.Get("thinking_tokens"))
+		case "cache_read_input_tokens":
+			b.TokenCacheRead = claudecode.Count(v)
+		case "cache_creation_input_tokens":
+			b.TokenCacheWrite = claudecode.Count(v)
+		case "cache_creation":
+			cache = v
+		case "server_tool_use":
+			server = v
+		case "service_tier":
+			b.ServiceTier = v.Str
+		case "speed":
+			b.Speed = v.Str
+		case "inference_geo":
+			b.InferenceGeo = v.Str
+		}
+		return true
+	})
+	b.TokenCacheWrite5m = claudecode.Count(cache.Get("ephemeral_5m_input_tokens"))
+	b.TokenCacheWrite1h = claudecode.Count(cache.Get("ephemeral_1h_input_tokens"))
+	if split := b.TokenCacheWrite5m.Value + b.TokenCacheWrite1h.Value; b.TokenCacheWrite5m.Valid || b.TokenCacheWrite1h.Valid {
+		if b.TokenCacheWrite.Value -= split; b.TokenCacheWrite.Value <= 0 {
+			b.TokenCacheWrite = schemas.OptLong{}
+		}
+	}
+	b.WebSearches = claudecode.Count(server.Get("web_search_requests"))
+	b.WebFetches = claudecode.Count(server.Get("web_fetch_requests"))
+}
+
+// after tells whether a version is later than another. One that is missing or
+// of another form is not.
+func after(version string, than ...int) bool {
+	for _, want := range than {
+		part, rest, _ := strings.Cut(version, ".")
+		have, err := strconv.Atoi(part)
+		if err != nil || have != want {
+			return err == nil && have > want
+		}
+		version = rest
+	}
+	return false
+}
+
+// retry is a request that failed and is sent again.
+func (r *reader) retry(l *line) error {
+	request, err := claudecode.ID(l.apiError.Get("requestId"), "error.requestId")
+	if err != nil {
+		return err
+	}
+	if l.uuid == "" {
+		return nil
+	}
+	l.scene.Request = request
+	e := r.maker.Event(&l.scene, schemas.KindModelRetry)
+	e.Success = schemas.SomeBool(false)
+	b := &e.Body.Model
+	b.StatusCode = claudecode.Count(l.apiError.Get("status"))
+	b.Attempt = claudecode.Count(l.attempt)
+	b.WaitMs = claudecode.Count(l.retryIn)
+	e.ErrorClass = class(b.StatusCode)
+	return r.maker.Emit(l.uuid)
+}
+
+// class is the class of a failed request in the words of StopFailure (contract
+// §2.3) by its status; without one the connection failed.
+func class(status schemas.OptLong) string {
+	switch {
+	case !status.Valid:
+		return "connection_error"
+	case status.Value == 429:
+		return "rate_limit"
+	case status.Value == 529:
+		return "overloaded"
+	case status.Value == 401 || status.Value == 403:
+		return "authentication_failed"
+	case status.Value >= 500:
+		return "server_error"
+	}
+	return "invalid_request"
+}
+
+// failed is the line that the client writes when it gives a request up: the
+// turn ends with it, as StopFailure tells.
+func (r *reader) failed(l *line) error {
+	class := l.apiError.Str
+	if class == "" {
+		class = "unknown"
+	}
+	prompt := l.scene.Prompt
+	l.scene.Request = l.requestId
+	e := r.maker.Event(&l.scene, schemas.KindModelError)
+	e.Success = schemas.SomeBool(false)
+	e.ErrorClass = class
+	e.Body.Model.StatusCode = claudecode.Count(l.apiStatus)
+	if err := r.maker.Emit(prompt); err != nil || l.scene.Agent != "" {
+		return err
+	}
+	l.scene.Request = ""
+	return r.turnFailed(l, class, claudecode.Text(l.message.Get("content")))
+}

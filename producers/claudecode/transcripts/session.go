@@ -1,0 +1,190 @@
+package transcripts
+
+import (
+	"strings"
+
+	"github.com/flightlog/flightlog/producers/claudecode"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// user reads a line of the user's side: a prompt, results of calls, or what
+// the client itself put there.
+func (r *reader) user(l *line) error {
+	if l.summary {
+		return r.summary(l)
+	}
+	content := l.message.Get("content")
+	if results := content.Get("#(type==\"tool_result\")#").Array(); len(results) > 0 {
+		for _, block := range results {
+			if err := r.result(l, block, len(results) == 1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if l.meta || l.unseen || l.side || l.scene.Agent != "" {
+		return nil
+	}
+	return r.prompt(l, claudecode.Text(content))
+}
+
+// prompt is an input that a person or a host gave. Outputs of local commands
+// and notes of an interruption have the same form.
+func (r *reader) prompt(l *line, text string) error {
+	s := &l.scene
+	if strings.HasPrefix(text, "[Request interrupted by user") {
+		return r.turnFailed(l, "interrupted", text[:0])
+	}
+	command, typed := commandOf(text)
+	if command == "" && l.origin == "" && (strings.HasPrefix(text, "<local-command-") || strings.HasPrefix(text, "<bash-")) {
+		return nil
+	}
+	if err := r.turnEnded(); err != nil {
+		return err
+	}
+	if l.prompt == "" { // older clients
+		s.Prompt = l.uuid
+		claudecode.Remember(r.prompts, s.Agent, strings.Clone(l.uuid))
+	}
+	e := r.maker.Event(s, schemas.KindPrompt)
+	b := &e.Body.Session
+	b.Reason = l.origin
+	if command != "" {
+		text = typed
+		claudecode.Command(e, command)
+		if l.origin == "" {
+			b.Reason = "command" // of the client itself: /model, /compact
+		}
+	}
+	b.TextHash, b.TextLength = claudecode.Hash(text)
+	return r.maker.Emit(s.Prompt)
+}
+
+// commandOf is a slash command and what the user typed, from the tags that the
+// client writes instead; empty for another text.
+func commandOf(text string) (name, typed string) {
+	if !strings.HasPrefix(text, "<command-") {
+		return "", ""
+	}
+	tag := func(name string) string {
+		_, rest, _ := strings.Cut(text, "<"+name+">")
+		inner, _, ok := strings.Cut(rest, "</"+name+">")
+		if !ok {
+			return ""
+		}
+		return inner
+	}
+	name = tag("command-name")
+	return name, strings.TrimSpace(name + " " + tag("command-args"))
+}
+
+// turn is the answer to the running prompt, as far as it has come.
+type turn struct {
+	scene   claudecode.Scene
+	text    string // hash of the assistant's last text
+	length  schemas.OptLong
+	last    bool // the model has ended its turn
+	blocked bool // a Stop hook has sent it back
+}
+
+// turnEnded tells that the turn has ended as Stop does: by the last message
+// of the assistant (recording stop-reasons: not by what was said before it).
+func (r *reader) turnEnded() error {
+	t := r.turn
+	r.turn = turn{}
+	if !t.last {
+		return nil
+	}
+	return r.endOf(&t, schemas.OptLong{})
+}
+
+func (r *reader) endOf(t *turn, duration schemas.OptLong) error {
+	e := r.maker.Event(&t.scene, schemas.KindTurnEnd)
+	e.Success = schemas.SomeBool(true)
+	e.DurationMs = duration
+	e.Body.Session.TextHash, e.Body.Session.TextLength = t.text, t.length
+	return r.maker.Emit(t.scene.Prompt + "/" + t.scene.Agent)
+}
+
+// turnFailed tells that the turn has ended without an answer.
+func (r *reader) turnFailed(l *line, class, text string) error {
+	r.turn = turn{}
+	e := r.maker.Event(&l.scene, schemas.KindTurnEnd)
+	e.Success = schemas.SomeBool(false)
+	e.ErrorClass = class
+	e.Body.Session.TextHash, e.Body.Session.TextLength = claudecode.Hash(text)
+	return r.maker.Emit(l.scene.Prompt + "/" + l.scene.Agent)
+}
+
+func (r *reader) system(l *line) error {
+	switch l.subtype {
+	case "stop_hook_summary":
+		if r.turn.blocked {
+			r.turn = turn{}
+			return nil
+		}
+		return r.turnEnded()
+	case "turn_duration":
+		t := turn{scene: l.scene}
+		return r.endOf(&t, claudecode.Count(l.duration))
+	case "api_error":
+		return r.retry(l)
+	case "compact_boundary":
+		if r.boundary != nil {
+			if err := r.compacted(r.boundary, ""); err != nil {
+				return err
+			}
+		}
+		r.boundary = l
+	}
+	return nil
+}
+
+// summary is the line after a compaction's boundary. It bears the prompt that
+// the compaction belongs to, which names it as it does in hooks.
+func (r *reader) summary(l *line) error {
+	b := r.boundary
+	if b == nil {
+		return nil
+	}
+	r.boundary = nil
+	return r.compacted(b, l.prompt)
+}
+
+func (r *reader) compacted(l *line, prompt string) error {
+	id := prompt
+	if id == "" {
+		id = l.uuid
+	} else {
+		l.scene.Prompt = prompt
+	}
+	e := r.maker.Event(&l.scene, schemas.KindCompaction)
+	e.DurationMs = claudecode.Count(l.compaction.Get("durationMs"))
+	e.Success = schemas.SomeBool(true)
+	b := &e.Body.Session
+	b.Reason = l.compaction.Get("trigger").Str
+	b.TokensBefore = claudecode.Count(l.compaction.Get("preTokens"))
+	b.TokensAfter = claudecode.Count(l.compaction.Get("postTokens"))
+	return r.maker.Emit(id)
+}
+
+func (r *reader) attachment(l *line) error {
+	switch a := l.attachment; a.Get("type").Str {
+	case "hook_blocking_error":
+		r.turn.blocked = r.turn.blocked || a.Get("hookEvent").Str == "Stop"
+	case "max_turns_reached":
+		return r.turnFailed(l, "max_turns", "")
+	}
+	return nil
+}
+
+func (r *reader) pullRequest(l *line) error {
+	id := claudecode.ChangeID(l.prUrl)
+	if id == "" {
+		return nil
+	}
+	e := r.maker.Event(&l.scene, schemas.KindPullRequest)
+	e.Success = schemas.SomeBool(true)
+	e.Body.Artifact.ChangeId = id
+	return r.maker.Emit(id)
+}

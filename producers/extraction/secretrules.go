@@ -1,0 +1,232 @@
+package extraction
+
+import (
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/zricethezav/gitleaks/v8/config"
+)
+
+// secretRule is one rule. Its regular expression is compiled when a text first
+// needs it: most never are.
+type secretRule struct {
+	id      string
+	regex   func() *regexp.Regexp
+	group   int     // the group that is the secret, 0 for the first one
+	entropy float64 // a secret has more, in bits a character
+	allow   []allowlist
+	shape   shape
+	generic bool // known by words such as key or token alone
+	before  int  // bytes before the keyword that a match may begin at
+}
+
+// after is how far from a keyword a secret may end.
+const after = 1024
+
+// shape is what the surroundings of a keyword must look like.
+type shape uint8
+
+const (
+	shapeAny      shape = iota
+	shapeAssigned       // keyword, operator, value
+	shapeToken          // a long run that holds the keyword
+	shapeURL            // scheme://user:password@
+)
+
+// allowlist is what is no secret although a rule matches.
+type allowlist struct {
+	target    string // what the regular expressions are held against: "" the secret, match, line
+	regexes   []func() *regexp.Regexp
+	stopwords []string // in the secret
+}
+
+// ruleSet is all rules by their keywords.
+type ruleSet struct {
+	words    []string
+	byWord   [][]*secretRule
+	keywords *keywords
+	allow    allowlist // for all rules
+}
+
+// tomlRule and tomlRules are what of gitleaks' configuration is used. Its own
+// reader is left aside: it brings a detector that reads 4 MB/s where this one
+// reads over 100 (see BenchmarkSecretClass), because it runs each regular
+// expression over the whole text.
+type tomlRule struct {
+	ID          string
+	Regex       string
+	Path        string
+	SecretGroup int
+	Entropy     float64
+	Keywords    []string
+	Allowlists  []tomlAllowlist
+}
+
+type tomlAllowlist struct {
+	RegexTarget string
+	Condition   string
+	Paths       []string
+	Regexes     []string
+	Stopwords   []string
+}
+
+type tomlRules struct {
+	Allowlist tomlAllowlist
+	Rules     []tomlRule
+}
+
+// ownRules are added to gitleaks', and replace those of the same id: ours also
+// find keys that were cut short in an output, and keys in URLs. An empty
+// pattern keeps gitleaks' and changes the keywords only.
+var ownRules = []tomlRule{
+	{ID: "private-key", Keywords: []string{"private key"}, Entropy: 3,
+		Regex: `-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])*([A-Za-z0-9+/=\s\\-]{32,})`},
+	{ID: "github-pat", Keywords: []string{"ghp_"}, Entropy: 2, Regex: `ghp_[0-9a-zA-Z]{30,255}`},
+	{ID: "anthropic-api-key", Keywords: []string{"sk-ant-"}, Entropy: 3, Regex: `\bsk-ant-[a-z]{2,10}[0-9]{2}-[\w-]{24,256}`},
+	{ID: "url-password", Keywords: []string{"://"},
+		Regex: `(?i)\b[a-z][a-z0-9+.-]{1,30}://[^\s:/@'"<>]{0,64}:([^\s:/@'"<>]{4,200})@[\w\[.-]`},
+	{ID: "jwt", Keywords: []string{"eyj"}},
+	{ID: "kubernetes-secret-yaml", Keywords: []string{"kind: secret"}},
+}
+
+// placeholders are what stands for a password in URLs of documentation,
+// templates and development set-ups.
+const placeholders = `(?i)^(?:\$.*|%.*%|\{.*\}|\[.*\]|\*+|x+|\.+|pass(?:word)?|pwd|passwd|secret|token|user(?:name)?|postgres|root|admin|guest|test|x-oauth-basic|changeme)$`
+
+// secretRules are the rules of gitleaks v8 as its package config embeds them,
+// compiled ourselves, with these changes: rules that need the path of a file
+// are left out, all but kubernetes-secret-yaml; keys of documentation
+// (AKIA...EXAMPLE) count, for an agent that puts them into a file does the
+// same with a real one; and ownRules.
+var secretRules = sync.OnceValue(func() *ruleSet {
+	var file tomlRules
+	if err := toml.Unmarshal([]byte(config.DefaultConfig), &file); err != nil {
+		panic("cannot read the rules that gitleaks embeds: " + err.Error())
+	}
+	own := map[string]tomlRule{}
+	for _, rule := range ownRules {
+		own[rule.ID] = rule
+	}
+	set := &ruleSet{allow: newAllowlist(file.Allowlist)}
+	index := map[string]int{}
+	add := func(rule tomlRule) {
+		r := newSecretRule(rule)
+		for _, word := range rule.Keywords {
+			word = strings.ToLower(word)
+			at, ok := index[word]
+			if !ok {
+				at = len(set.words)
+				index[word] = at
+				set.words, set.byWord = append(set.words, word), append(set.byWord, nil)
+			}
+			set.byWord[at] = append(set.byWord[at], r)
+		}
+	}
+	for _, rule := range file.Rules {
+		replaced, ok := own[rule.ID]
+		switch {
+		case ok && replaced.Regex == "":
+			rule.Keywords = replaced.Keywords
+			add(rule)
+		case !ok && rule.Path == "" && rule.Regex != "":
+			add(rule)
+		}
+	}
+	for _, rule := range ownRules {
+		if rule.Regex != "" {
+			add(rule)
+		}
+	}
+	set.keywords = newKeywords(set.words)
+	return set
+})
+
+func newSecretRule(rule tomlRule) *secretRule {
+	r := &secretRule{
+		id: rule.ID, group: rule.SecretGroup, entropy: rule.Entropy, before: 512,
+		regex:   lazily(rule.Regex),
+		generic: rule.ID == "generic-api-key",
+	}
+	shortest := len(rule.Keywords[0])
+	for _, word := range rule.Keywords {
+		shortest = min(shortest, len(word))
+	}
+	switch {
+	case rule.ID == "url-password":
+		r.shape = shapeURL
+		r.allow = append(r.allow, newAllowlist(tomlAllowlist{Regexes: []string{placeholders}}))
+	case strings.Contains(rule.Regex, `(?:=|>|:{1,3}=|`):
+		r.shape, r.before = shapeAssigned, 64
+	case shortest <= 3:
+		r.shape, r.before = shapeToken, 256
+	}
+	for _, list := range rule.Allowlists {
+		documentation := len(list.Regexes) == 1 && strings.Contains(list.Regexes[0], "EXAMPLE")
+		if len(list.Paths) == 0 && !documentation {
+			r.allow = append(r.allow, newAllowlist(list))
+		}
+	}
+	return r
+}
+
+func newAllowlist(list tomlAllowlist) allowlist {
+	a := allowlist{target: list.RegexTarget, stopwords: list.Stopwords}
+	for _, pattern := range list.Regexes {
+		a.regexes = append(a.regexes, lazily(pattern))
+	}
+	return a
+}
+
+func lazily(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
+// allowed tells whether a match is on one of the rule's lists or the common one.
+func (r *secretRule) allowed(text []byte, match []int, secret []byte) bool {
+	common := secretRules().allow
+	if common.holds(text, match, secret) {
+		return true
+	}
+	for _, list := range r.allow {
+		if list.holds(text, match, secret) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *allowlist) holds(text []byte, match []int, secret []byte) bool {
+	target := secret
+	switch a.target {
+	case "match":
+		target = text[match[0]:match[1]]
+	case "line":
+		target = lineAround(text, match[0], match[1])
+	}
+	for _, regex := range a.regexes {
+		if regex().Match(target) {
+			return true
+		}
+	}
+	if len(a.stopwords) > 0 {
+		lower := strings.ToLower(string(secret))
+		for _, word := range a.stopwords {
+			if strings.Contains(lower, word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func lineAround(text []byte, start, end int) []byte {
+	for start > 0 && text[start-1] != '\n' {
+		start--
+	}
+	for end < len(text) && text[end] != '\n' {
+		end++
+	}
+	return text[start:end]
+}

@@ -1,0 +1,446 @@
+package files_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/files"
+)
+
+// names are the files that make up the sink's state.
+var names = []string{"checkpoint.json", "enriched.ndjson", "deadletters.ndjson"}
+
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(data)
+	}
+	return all
+}
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// drain opens the folder, drains and closes it again.
+func drain(t *testing.T, dir string, b broker.Broker) error {
+	t.Helper()
+	s, err := files.New(dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return s.Drain(ctx, b)
+}
+
+// rows are the names of the rows in a file, in order.
+func rows(t *testing.T, dir, file string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for line := range strings.Lines(string(data)) {
+		var row struct{ Session_id, Position string }
+		if err := json.Unmarshal([]byte(line), &row); err != nil || !strings.HasSuffix(line, "\n") {
+			t.Fatalf("%s: line %q: %v", file, line, err)
+		}
+		all = append(all, row.Session_id+row.Position)
+	}
+	return all
+}
+
+func same(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	for _, name := range names {
+		if got[name] != want[name] {
+			t.Errorf("%s: %s is\n%s\nwant\n%s", what, name, got[name], want[name])
+		}
+	}
+}
+
+func TestEveryRowStandsInItsTopicsFileInTheOrderOfItsLog(t *testing.T) {
+	b, dir := newLogs(2), t.TempDir()
+	b.say(t, enriched(0), 2)
+	b.say(t, deadLetters(1), 1)
+	b.say(t, enriched(1), 1)
+	b.say(t, enriched(0), 1)
+	if err := drain(t, dir, b); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := rows(t, dir, "enriched.ndjson"),
+		[]string{"enriched/0 row 1", "enriched/0 row 2", "enriched/0 row 5", "enriched/1 row 4"}; !slices.Equal(got, want) {
+		t.Errorf("enriched: %q, want %q", got, want)
+	}
+	if got, want := rows(t, dir, "deadletters.ndjson"), []string{"deadletters/1 row 3"}; !slices.Equal(got, want) {
+		t.Errorf("deadletters: %q, want %q", got, want)
+	}
+}
+
+func TestASecondRunAddsNothingAndReadsNothing(t *testing.T) {
+	b, dir := newLogs(2), t.TempDir()
+	b.say(t, enriched(0), 2)
+	b.say(t, deadLetters(0), 2)
+	for range 3 {
+		if err := drain(t, dir, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.reads != 2 || len(rows(t, dir, "enriched.ndjson")) != 2 || len(rows(t, dir, "deadletters.ndjson")) != 2 {
+		t.Errorf("%d messages read, files %v", b.reads, contents(t, dir))
+	}
+}
+
+// TestAKillAtAnyByteLosesAndDoublesNothing builds every folder that a crash
+// can leave: a checkpoint, and each file with any part of what was to come
+// next, and perhaps a torn next checkpoint.
+func TestAKillAtAnyByteLosesAndDoublesNothing(t *testing.T) {
+	b, dir := newLogs(2), t.TempDir()
+	var stands []map[string]string
+	for i := range 6 {
+		b.say(t, enriched(i%2), 1+i%3)
+		if i%2 == 1 {
+			b.say(t, deadLetters(0), 1)
+		}
+		if err := drain(t, dir, b); err != nil {
+			t.Fatal(err)
+		}
+		stands = append(stands, contents(t, dir))
+	}
+	whole := stands[len(stands)-1]
+
+	crashed, restarts := t.TempDir(), 0
+	for k, stand := range stands[:len(stands)-1] {
+		next := stands[k+1]
+		for step := 0; ; step++ {
+			torn := false
+			for _, name := range names[1:] {
+				more := next[name][len(stand[name]):]
+				n := min(step*29, len(more))
+				torn = torn || n < len(more)
+				write(t, crashed, name, stand[name]+more[:n])
+			}
+			write(t, crashed, "checkpoint.json", stand["checkpoint.json"])
+			write(t, crashed, "checkpoint.json.next", next["checkpoint.json"][:len(next["checkpoint.json"])/2])
+			if err := drain(t, crashed, b); err != nil {
+				t.Fatal(err)
+			}
+			restarts++
+			for _, name := range names[1:] {
+				got, want := strings.Split(contents(t, crashed)[name], "\n"), strings.Split(whole[name], "\n")
+				if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+					t.Fatalf("after a crash past checkpoint %d, step %d: %s is\n%s\nwant the rows of\n%s", k, step, name, got, want)
+				}
+			}
+			if !torn {
+				break
+			}
+		}
+	}
+	t.Logf("%d restarts", restarts)
+}
+
+func TestRunWritesWhatComesAndStopsCleanly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, dir := newLogs(2), t.TempDir()
+		s, err := files.New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx, b) }()
+
+		b.say(t, enriched(0), 2)
+		synctest.Wait()
+		if got := rows(t, dir, "enriched.ndjson"); len(got) != 0 {
+			t.Errorf("rows before the checkpoint: %q", got)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if got := rows(t, dir, "enriched.ndjson"); len(got) != 2 {
+			t.Errorf("rows after a second: %q", got)
+		}
+		stands := contents(t, dir)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		same(t, "an idle minute", contents(t, dir), stands)
+
+		b.say(t, enriched(1), 1)
+		b.say(t, deadLetters(0), 1)
+		synctest.Wait()
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if got := len(rows(t, dir, "enriched.ndjson")) + len(rows(t, dir, "deadletters.ndjson")); got != 4 {
+			t.Errorf("%d rows after the stop, want 4", got)
+		}
+		if err := s.Drain(t.Context(), b); err != nil || b.reads != 3 {
+			t.Errorf("drain after run: %v, %d messages read in all, want 3", err, b.reads)
+		}
+	})
+}
+
+func TestACheckpointComesAtFourMebibytesWithoutWaitingForTheSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, dir := newLogs(1), t.TempDir()
+		s, err := files.New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx, b) }()
+		for range 400 { // frames of 100 rows, 200 bytes each
+			b.say(t, enriched(0), 100)
+		}
+		synctest.Wait()
+		if !strings.Contains(contents(t, dir)["checkpoint.json"], `"position":`) {
+			t.Errorf("no checkpoint: %s", contents(t, dir)["checkpoint.json"])
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, dir := newLogs(1), t.TempDir()
+		b.say(t, enriched(0), 1)
+		b.faults = []error{broker.ErrRetry, broker.ErrUnknown, broker.ErrRetry}
+		if err := drain(t, dir, b); err != nil || len(rows(t, dir, "enriched.ndjson")) != 1 {
+			t.Errorf("%v, rows %q", err, rows(t, dir, "enriched.ndjson"))
+		}
+	})
+}
+
+func TestALostPositionIsAnErrorAndNeverSkipped(t *testing.T) {
+	b, dir := newLogs(1), t.TempDir()
+	b.say(t, enriched(0), 1)
+	if err := drain(t, dir, b); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	b.say(t, enriched(0), 1)
+	b.say(t, enriched(0), 1)
+	b.age(enriched(0), 2)
+	if err := drain(t, dir, b); !errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "enriched/0 after position 3") {
+		t.Errorf("aged out: %v", err)
+	}
+	if err := drain(t, dir, newLogs(1)); !errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), "enriched/0 ends at position 0, before 3") {
+		t.Errorf("a broker that forgot everything: %v", err)
+	}
+	same(t, "after two refusals", contents(t, dir), before)
+}
+
+func TestAMissingFrameStopsTheSinkBeforeItsSuccessor(t *testing.T) {
+	header := schemas.RowHeader{Processor: "sessions", Generation: 1, FirstCommit: 7, LastCommit: 8, PreviousCommit: 5}
+	for name, c := range map[string]struct {
+		change func(*schemas.RowHeader)
+		want   string // part of the error; empty = the frame follows
+		rows   int
+	}{
+		"in the middle":            {func(*schemas.RowHeader) {}, "commits 7 to 8 of sessions/0 (generation 1) follows commit 5, the last one seen is 4", 2},
+		"an overlap":               {func(h *schemas.RowHeader) { h.FirstCommit, h.PreviousCommit = 3, 2 }, "follows commit 2, the last one seen is 4", 2},
+		"begin of another source":  {func(h *schemas.RowHeader) { h.SourcePartition = 1 }, "follows commit 5, the last one seen is 0", 2},
+		"nothing":                  {func(h *schemas.RowHeader) { h.FirstCommit, h.PreviousCommit = 5, 4 }, "", 3},
+		"nothing, another source":  {func(h *schemas.RowHeader) { h.Processor, h.PreviousCommit = "changes", 0 }, "", 3},
+		"nothing, next generation": {func(h *schemas.RowHeader) { h.Generation, h.PreviousCommit = 2, 0 }, "", 3},
+		"nothing, without commits": {func(h *schemas.RowHeader) { *h = schemas.RowHeader{} }, "", 3},
+		"nothing, said twice":      {func(h *schemas.RowHeader) { h.FirstCommit, h.LastCommit, h.PreviousCommit = 3, 4, 2 }, "", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, dir := newLogs(1), t.TempDir()
+			b.say(t, enriched(0), 1)
+			b.say(t, enriched(0), 1)
+			h := header
+			c.change(&h)
+			b.sayFrame(t, enriched(0), h, 1)
+			for range 2 { // the second time from the checkpoint
+				err := drain(t, dir, b)
+				switch {
+				case c.want == "" && err != nil:
+					t.Errorf("error %v", err)
+				case c.want != "" && (!errors.Is(err, broker.ErrLost) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "enriched/0 at position 9")):
+					t.Errorf("error %v, want one with %q", err, c.want)
+				}
+				if got := rows(t, dir, "enriched.ndjson"); len(got) != c.rows {
+					t.Errorf("rows %q, want %d", got, c.rows)
+				}
+			}
+		})
+	}
+}
+
+func TestATopicThatLostOldFramesByAgeIsReadFromItsMiddle(t *testing.T) {
+	b, dir := newLogs(1), t.TempDir()
+	for range 3 {
+		b.say(t, enriched(0), 1)
+	}
+	b.age(enriched(0), 2)
+	changes := schemas.RowHeader{Processor: "changes", SourcePartition: 1, Generation: 1, FirstCommit: 9, LastCommit: 9, PreviousCommit: 8}
+	b.sayFrame(t, enriched(0), changes, 1)
+	if err := drain(t, dir, b); err != nil {
+		t.Fatal(err)
+	}
+	changes.FirstCommit, changes.LastCommit, changes.PreviousCommit = 11, 11, 10
+	b.sayFrame(t, enriched(0), changes, 1)
+	if err := drain(t, dir, b); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("a gap after the start in the middle: %v", err)
+	}
+	if got := rows(t, dir, "enriched.ndjson"); len(got) != 2 {
+		t.Errorf("rows %q, want 2", got)
+	}
+}
+
+func TestAFrameThatDoesNotDecodeStopsTheSink(t *testing.T) {
+	b, dir := newLogs(1), t.TempDir()
+	b.say(t, enriched(0), 1)
+	if _, err := b.Append(t.Context(), enriched(0), []byte("no frame")); err != nil {
+		t.Fatal(err)
+	}
+	if err := drain(t, dir, b); err == nil || !strings.Contains(err.Error(), "enriched/0 at position 6") {
+		t.Errorf("error %v", err)
+	}
+	if got := rows(t, dir, "enriched.ndjson"); len(got) != 1 {
+		t.Errorf("rows %q, want the one before", got)
+	}
+}
+
+func TestAFolderIsRefusedWhereItsFilesDoNotHoldWhatTheCheckpointSays(t *testing.T) {
+	b, good := newLogs(1), t.TempDir()
+	b.say(t, enriched(0), 3)
+	if err := drain(t, good, b); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		damage func(dir string) error
+		want   string
+	}{
+		"a missing file": {func(dir string) error { return os.Remove(filepath.Join(dir, "enriched.ndjson")) },
+			"enriched.ndjson is missing, but its checkpoint says"},
+		"a missing empty file": {func(dir string) error { return os.Remove(filepath.Join(dir, "deadletters.ndjson")) },
+			"deadletters.ndjson is missing, but its checkpoint says 0 bytes"},
+		"a short file": {func(dir string) error { return os.Truncate(filepath.Join(dir, "enriched.ndjson"), 7) },
+			"enriched.ndjson holds 7 bytes, but its checkpoint says"},
+		"a missing checkpoint": {func(dir string) error { return os.Remove(filepath.Join(dir, "checkpoint.json")) },
+			"but checkpoint.json does not know of it: move it away"},
+		"a torn checkpoint": {func(dir string) error { return os.Truncate(filepath.Join(dir, "checkpoint.json"), 20) },
+			"checkpoint.json: "},
+		"another layout": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "checkpoint.json"), []byte(`{"version": 2}`), 0o600)
+		}, "checkpoint.json has version 2, want 1"},
+		"another number of partitions": {func(dir string) error { b.n = 2; return nil }, "the broker has 2 partitions, the checkpoint is for 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, content := range contents(t, good) {
+				write(t, dir, file, content)
+			}
+			if err := c.damage(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := drain(t, dir, b); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+			b.n = 1
+		})
+	}
+}
+
+func TestTwoSinksDoNotShareAFolder(t *testing.T) {
+	dir := t.TempDir()
+	first, err := files.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.New(dir); err == nil || !strings.Contains(err.Error(), "another sink writes to it") {
+		t.Errorf("the second sink: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := files.New(dir)
+	if err != nil {
+		t.Fatalf("after the first was closed: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADrainThatIsToldToStopKeepsWhatItRead(t *testing.T) {
+	b, dir := newLogs(1), t.TempDir()
+	b.say(t, enriched(0), 1)
+	b.say(t, enriched(0), 1)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	s, err := files.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b.last[deadLetters(0)] = 3 // a message that never arrives
+	if err := s.Drain(ctx, b); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if got := rows(t, dir, "enriched.ndjson"); len(got) != 2 {
+		t.Errorf("rows %q, want 2", got)
+	}
+}
+
+func BenchmarkDrain(bench *testing.B) {
+	b := newLogs(1)
+	f := schemas.EnrichedFrame{Header: schemas.RowHeader{Processor: "sessions"}}
+	for range 100 {
+		f.Rows = append(f.Rows, schemas.Enriched{SessionId: "15a8756e-40f0-462f-bc65-aa3a5b92fae2", Repo: "github.com/example/shop",
+			Model: "claude-opus-5-5", TokenInput: schemas.SomeLong(9), TokenOutput: schemas.SomeLong(49), CostNanoUsd: schemas.SomeLong(64_176_000)})
+	}
+	message := f.AppendMessage(nil)
+	for range 500 {
+		if _, err := b.Append(bench.Context(), enriched(0), message); err != nil {
+			bench.Fatal(err)
+		}
+	}
+	for bench.Loop() {
+		s, err := files.New(bench.TempDir())
+		if err != nil {
+			bench.Fatal(err)
+		}
+		if err := errors.Join(s.Drain(bench.Context(), b), s.Close()); err != nil {
+			bench.Fatal(err)
+		}
+	}
+	bench.ReportMetric(float64(bench.Elapsed().Nanoseconds())/float64(bench.N)/50_000, "ns/row")
+}
