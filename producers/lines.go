@@ -70,7 +70,7 @@ type lines struct {
 }
 
 func (l *lines) all() error {
-	l.buf = make([]byte, 256<<10)
+	l.buf = make([]byte, 64<<10)
 	searched := 0 // bytes after start without a newline
 	for {
 		if n := bytes.IndexByte(l.buf[l.start+searched:l.end], '\n'); n >= 0 {

@@ -377,3 +377,41 @@ func BenchmarkEventDecode(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkEnriched(b *testing.B) {
+	row := Enriched{
+		RowId: Id{1}, Sign: 1, FactKey: Id{2}, Version: 2, Generation: 1, EventId: Id{3}, Family: FamilyModel, Kind: KindModelRequest,
+		Witnesses: "hook,transcript,otlp", OccurredAt: 1_760_000_000_123_456, DurationMs: SomeLong(1834), Success: SomeBool(true),
+		Org: "acme", Team: "checkout", User: "ada@example.com", UserSource: UserSourceGitEmail, Host: "dev-laptop-17",
+		Repo: "github.com/acme/shop", Branch: "feature/SHOP-12-cart", Workflow: "cli", Agent: "claude-code", AgentVersion: "2.1.50",
+		TaskId: "SHOP-12@github.com/acme/shop", TaskIdSource: TaskIdSourceTicket, SessionId: "0192cf3e-7d0c-7b6e-9d1a-3f8e2c5b7a90",
+		Model: "claude-sonnet-4-5-20250929", StopReason: "tool_use", TokenInput: SomeLong(12), TokenOutput: SomeLong(845),
+		TokenCacheRead: SomeLong(48210), CostNanoUsd: SomeLong(41_200_000), CostUsd: SomeDouble(0.0412), CostGrade: CostGradeMeasured,
+	}
+	encoded := row.AppendAvro(nil)
+	rows := make([][]byte, 100)
+	for i := range rows {
+		rows[i] = encoded
+	}
+	message := AppendRowFrame(nil, EnrichedFrameFingerprint, &RowHeader{Processor: "sessions"}, rows)
+	buf := make([]byte, 0, 4096)
+	var frame EnrichedFrame
+	for _, c := range []struct {
+		name string
+		run  func() error
+	}{
+		{"encode", func() error { buf = row.AppendAvro(buf[:0]); return nil }},
+		{"decode", func() error { _, err := row.DecodeAvro(encoded); return err }},
+		{"json", func() error { buf = row.AppendJSON(buf[:0]); return nil }},
+		{"frame of 100/decode", func() error { return frame.DecodeMessage(message) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

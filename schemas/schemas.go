@@ -11,6 +11,12 @@
 // that travel on their own also have AppendMessage and DecodeMessage in the
 // single-object encoding.
 //
+// To change a schema, edit its .avsc and run go generate. A version that no
+// release holds is replaced by the next change; go run ./internal/generate
+// -release NAME marks the present versions as released, and from then on they
+// stay in history: the generator refuses a change that they and the present
+// schema could not both read, and DecodeMessage resolves what they wrote.
+//
 // A decoded record owns one copy of its bytes, and its strings and byte slices
 // lie in that copy: a string kept for long keeps the whole record, so a state
 // that outlives the record clones it (strings.Clone). A [Frame] is the

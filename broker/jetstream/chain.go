@@ -71,7 +71,7 @@ func (c *chain) get(ctx context.Context, from func(context.Context, jetstream.St
 	if err != nil {
 		return commitlog.Entry{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	limited, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	m, err := from(limited, stream)
 	switch {
@@ -91,10 +91,12 @@ func (c *chain) Scan(ctx context.Context, from, to uint64, each func(commitlog.E
 	for {
 		select {
 		case m := <-f.messages:
-			if m.passed > to || m.Position > to {
+			switch {
+			case m.err != nil:
+				return m.err
+			case m.passed >= to, m.Position > to:
 				return nil
-			}
-			if m.Position == 0 {
+			case m.Position == 0:
 				continue
 			}
 			if err := each(commitlog.Entry{Position: m.Position, Payload: m.Payload}); err != nil {

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -46,6 +47,9 @@ type Config struct {
 	Timeout time.Duration
 	// Name of the connection as the server shows it; default "flightlog".
 	Name string
+
+	// Layout is what Provision goes by; a connection does not need it.
+	Layout Layout
 }
 
 var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -53,7 +57,7 @@ var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // Validate reports everything that is wrong, each with key, value and what
 // would be right.
 func (c *Config) Validate() error {
-	var errs []error
+	errs := c.Layout.problems()
 	wrong := func(key string, value any, right string) {
 		errs = append(errs, fmt.Errorf("%s: %v: %s", key, value, right))
 	}
@@ -115,18 +119,10 @@ func (c *Config) Validate() error {
 
 // withDefaults fills in what was left out.
 func (c Config) withDefaults() Config {
-	if c.Prefix == "" {
-		c.Prefix = "flightlog"
-	}
-	if c.Generation == 0 {
-		c.Generation = 1
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 5 * time.Second
-	}
-	if c.Name == "" {
-		c.Name = "flightlog"
-	}
+	c.Prefix = cmp.Or(c.Prefix, "flightlog")
+	c.Generation = cmp.Or(c.Generation, 1)
+	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
+	c.Name = cmp.Or(c.Name, "flightlog")
 	return c
 }
 

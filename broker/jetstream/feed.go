@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -34,11 +35,12 @@ type feed struct {
 	last uint64 // position of the last message that was fed
 }
 
-// fed is a message, or the news that there is none: position 0, and nothing of
-// the subject up to passed is still to come.
+// fed is a message; or, at position 0, the news that nothing of the subject up
+// to passed is still to come, or an error that the feed does not mend.
 type fed struct {
 	broker.Message
 	passed uint64
+	err    error
 }
 
 // follow starts a feed, which ends with stop or with the broker.
@@ -62,10 +64,25 @@ func (f *feed) run(life context.Context) {
 		if f.last != before || errors.Is(err, errReconnected) {
 			pause.Reset()
 		}
-		select {
-		case <-time.After(pause.NextBackOff()):
-		case <-life.Done():
+		wait := pause.NextBackOff()
+		if life.Err() == nil && wait > time.Second {
+			slog.Warn("cannot read from JetStream, trying again", "subject", f.subject, "error", err)
 		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			f.feed(life, fed{err: wrap(err, broker.ErrNotProvisioned)})
+		}
+		_ = pauseFor(life, wait)
+	}
+}
+
+// feed gives the reader something, and tells whether it could.
+func (f *feed) feed(ctx context.Context, next fed) bool {
+	select {
+	case f.messages <- next:
+		f.last = max(f.last, next.Position)
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -81,7 +98,7 @@ func (f *feed) consume(life context.Context) error {
 	defer cancel(nil)
 	go f.watchConnection(ctx, cancel)
 
-	create, done := context.WithTimeout(ctx, f.b.Timeout)
+	create, done := context.WithTimeout(ctx, f.b.config.Timeout)
 	defer done()
 	consumer, err := f.b.js.CreateConsumer(create, f.stream, jetstream.ConsumerConfig{
 		FilterSubject: f.subject,
@@ -115,10 +132,7 @@ func (f *feed) consume(life context.Context) error {
 			}
 			delivered++
 		}
-		select {
-		case f.messages <- next.fed:
-			f.last = max(f.last, next.Position)
-		case <-ctx.Done():
+		if !f.feed(ctx, next.fed) {
 			return context.Cause(ctx)
 		}
 	}
@@ -153,7 +167,7 @@ func (f *feed) next(ctx context.Context, messages jetstream.MessagesContext) (re
 // everything up to it. A consumer that has more, or has given more than
 // arrived, is no good any more.
 func (f *feed) quiet(ctx context.Context, consumer jetstream.Consumer, delivered uint64) (received, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.b.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, f.b.config.Timeout)
 	defer cancel()
 	state, err := f.b.state(ctx, f.stream)
 	if err != nil {
@@ -183,7 +197,7 @@ func (f *feed) watchConnection(ctx context.Context, end context.CancelCauseFunc)
 
 // remove deletes the consumer, which would go by itself a minute later.
 func (f *feed) remove(consumer jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(context.Background(), f.b.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), f.b.config.Timeout)
 	defer cancel()
 	_ = f.b.js.DeleteConsumer(ctx, f.stream, consumer.CachedInfo().Name)
 }
@@ -194,7 +208,7 @@ func (b *Broker) state(ctx context.Context, stream string) (jetstream.StreamStat
 	if err != nil {
 		return jetstream.StreamState{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, b.Timeout)
+	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
 	info, err := s.Info(limited)
 	if err != nil {

@@ -33,11 +33,11 @@ const (
 // Broker is a [broker.Broker]. It reconnects by itself for as long as it is
 // open.
 type Broker struct {
-	Config
-	conn *nats.Conn
-	js   jetstream.JetStream
-	life context.Context
-	stop context.CancelFunc
+	config Config
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	life   context.Context
+	stop   context.CancelFunc
 
 	idle time.Duration // after which a reader asks whether it really is
 
@@ -85,7 +85,7 @@ func connect(ctx context.Context, config Config) (*Broker, error) {
 		conn.Close()
 		return nil, err
 	}
-	b := &Broker{Config: config, conn: conn, js: js, idle: 15 * time.Second, streams: map[string]jetstream.Stream{}}
+	b := &Broker{config: config, conn: conn, js: js, idle: 15 * time.Second, streams: map[string]jetstream.Stream{}}
 	b.life, b.stop = context.WithCancel(context.Background())
 	if err := b.accept(ctx); err != nil {
 		b.Close()
@@ -99,15 +99,15 @@ func (b *Broker) accept(ctx context.Context) error {
 	if have := b.conn.MaxPayload(); have < minPayload {
 		return fmt.Errorf("the server's max_payload is %d bytes, it must be at least %d", have, minPayload)
 	}
-	if b.Config.Partitions == 0 {
+	if b.config.Partitions == 0 {
 		return nil
 	}
 	n, err := b.Partitions(ctx)
 	if errors.Is(err, broker.ErrNotProvisioned) {
 		return nil
 	}
-	if err == nil && n != b.Config.Partitions {
-		err = fmt.Errorf("%s is provisioned with %d partitions, not %d", b.Prefix, n, b.Config.Partitions)
+	if err == nil && n != b.config.Partitions {
+		err = fmt.Errorf("%s is provisioned with %d partitions, not %d", b.config.Prefix, n, b.config.Partitions)
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func (b *Broker) Partitions(ctx context.Context) (int, error) {
 	}
 	events, err := b.stream(ctx, b.eventsStream())
 	if err != nil {
-		return 0, fmt.Errorf("cannot tell the partitions of %s: %w", b.Prefix, err)
+		return 0, fmt.Errorf("cannot tell the partitions of %s: %w", b.config.Prefix, err)
 	}
 	if n, err = partitionsOf(events.CachedInfo().Config); err != nil {
 		return 0, err
@@ -164,7 +164,7 @@ func (b *Broker) publish(ctx context.Context, subject string, payload []byte, op
 	if most := b.MaxPayload(); len(payload) > most {
 		return 0, fmt.Errorf("%d bytes of at most %d: %w", len(payload), most, broker.ErrTooLarge)
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
 	ack, err := b.js.Publish(ctx, subject, payload, append(options, jetstream.WithRetryAttempts(0))...)
 	if err != nil {
@@ -220,8 +220,8 @@ func (b *Broker) Acquire(ctx context.Context, processor string, partition int, o
 	}
 	return commitlog.Acquire(ctx, b.life, b, commitlog.Config{
 		Processor: processor, Partition: partition, Partitions: partitions,
-		Generation: b.Generation, Owner: owner,
-		Timeout: b.Timeout, Patience: commitPatience, Linger: routeLinger,
+		Generation: b.config.Generation, Owner: owner,
+		Timeout: b.config.Timeout, Patience: commitPatience, Linger: routeLinger,
 	})
 }
 

@@ -63,6 +63,9 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 		next := r.ready[0]
 		r.ready = r.ready[1:]
 		r.passed = max(r.passed, next.passed, next.Position)
+		if next.err != nil {
+			return broker.Message{}, r.failed(next.err)
+		}
 		if next.Position == 0 {
 			continue
 		}

@@ -15,6 +15,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// startPatience is how long a server may read its folder before it is ready: a
+// million messages take about a second.
+const startPatience = 60 * time.Second
+
 // EmbedConfig says how a server in this process runs.
 type EmbedConfig struct {
 	// Dir holds the streams; it is made if it does not exist. One server at a
@@ -114,17 +118,19 @@ func embed(ctx context.Context, config EmbedConfig) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
-	ns.SetLoggerV2(logger{}, false, false, false)
+	log := logger{fatal: make(chan error, 1)}
+	ns.SetLoggerV2(log, false, false, false)
 	go ns.Start()
 	s := &Server{server: ns, lock: lock, token: config.Token}
 	ready := make(chan bool, 1)
-	go func() { ready <- ns.ReadyForConnections(30 * time.Second) }()
+	go func() { ready <- ns.ReadyForConnections(startPatience) }()
 	select {
 	case ok := <-ready:
 		if ok && ns.JetStreamEnabled() {
 			return s, nil
 		}
-		err = errors.New("it is not ready: the log says why")
+		err = fmt.Errorf("it is not ready after %v", startPatience)
+	case err = <-log.fatal:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -146,16 +152,25 @@ func (s *Server) Close() error {
 	return s.lock.Unlock()
 }
 
-// logger passes the server's warnings and errors on.
-type logger struct{}
+// logger passes the server's warnings and errors on. The server takes Fatalf
+// for its end, and it is the end of its start only.
+type logger struct{ fatal chan error }
 
-func (logger) Noticef(string, ...any)        {}
-func (logger) Debugf(string, ...any)         {}
-func (logger) Tracef(string, ...any)         {}
-func (logger) Warnf(format string, v ...any) { slog.Warn("nats server: " + fmt.Sprintf(format, v...)) }
+func (logger) Noticef(string, ...any) {}
+func (logger) Debugf(string, ...any)  {}
+func (logger) Tracef(string, ...any)  {}
+
+func (logger) Warnf(format string, v ...any) {
+	slog.Warn("nats server: " + fmt.Sprintf(format, v...))
+}
+
 func (logger) Errorf(format string, v ...any) {
 	slog.Error("nats server: " + fmt.Sprintf(format, v...))
 }
-func (logger) Fatalf(format string, v ...any) {
-	slog.Error("nats server: " + fmt.Sprintf(format, v...))
+
+func (l logger) Fatalf(format string, v ...any) {
+	select {
+	case l.fatal <- fmt.Errorf(format, v...):
+	default:
+	}
 }

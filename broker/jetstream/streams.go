@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 const (
 	producer       = "producer"
 	partitionsMeta = "flightlog.partitions"
+	maxPartitions  = 1024
 )
 
 // Defaults of a layout.
@@ -31,11 +33,9 @@ const (
 	RowsAge   = 45 * 24 * time.Hour
 )
 
-// Layout is what an installation is provisioned with. Of a stream that exists
-// already only what is set here is changed.
+// Layout is how an installation is provisioned. Of a stream that exists already
+// only what is set here is changed.
 type Layout struct {
-	// Partitions of every topic; it never changes in a generation's life.
-	Partitions int
 	// Replicas of every stream; default 1.
 	Replicas int
 	// EventsAge is how long events are kept; default 30 days. RowsAge is the
@@ -46,76 +46,77 @@ type Layout struct {
 	EventsBytes int64
 }
 
-// Validate reports everything that is wrong.
-func (l *Layout) Validate() error {
+// problems is everything that is wrong.
+func (l *Layout) problems() []error {
 	var errs []error
-	if l.Partitions < 1 || l.Partitions > 1024 {
-		errs = append(errs, fmt.Errorf("partitions: %d: must be 1 to 1024", l.Partitions))
-	}
 	if l.Replicas < 0 || l.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("replicas: %d: must be 1 to 5", l.Replicas))
 	}
-	if l.EventsAge < 0 || l.RowsAge < 0 {
-		errs = append(errs, fmt.Errorf("events_age, rows_age: %v, %v: must be longer than 0", l.EventsAge, l.RowsAge))
+	if l.EventsAge < 0 {
+		errs = append(errs, fmt.Errorf("events_age: %v: must be longer than 0", l.EventsAge))
+	}
+	if l.RowsAge < 0 {
+		errs = append(errs, fmt.Errorf("rows_age: %v: must be longer than 0", l.RowsAge))
 	}
 	if l.EventsBytes < 0 {
 		errs = append(errs, fmt.Errorf("events_bytes: %d: must be more than 0", l.EventsBytes))
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
-// Provision makes the streams of the broker's installation and generation; run
-// again, it changes what the layout says and nothing else. Another number of
+// Provision makes the streams of an installation's generation; run again, it
+// changes what config.Layout says and nothing else. Another number of
 // partitions than before is an error.
 //
 // Events are limited by age and size and refuse more when full; rows leave by
 // age only; the commit log keeps everything and is read from its leader.
-func (b *Broker) Provision(ctx context.Context, layout Layout) error {
-	if err := layout.Validate(); err != nil {
-		return fmt.Errorf("cannot provision %s: %w", b.Prefix, err)
+func Provision(ctx context.Context, config Config, partitions int) error {
+	if partitions < 1 || partitions > maxPartitions {
+		return fmt.Errorf("cannot provision: partitions: %d: must be 1 to %d", partitions, maxPartitions)
 	}
-	events := jetstream.StreamConfig{
-		Name: b.eventsStream(), Subjects: []string{b.Prefix + "." + broker.Events + ".*.*"},
-		Discard: jetstream.DiscardNew, MaxAge: EventsAge,
+	config.Partitions = partitions
+	b, err := Connect(ctx, config)
+	if err != nil {
+		return err
 	}
-	if layout.EventsAge != 0 {
-		events.MaxAge = layout.EventsAge
-	}
-	if layout.EventsBytes != 0 {
-		events.MaxBytes = layout.EventsBytes
-	}
-	streams := []jetstream.StreamConfig{events, {
-		Name: b.commitStream(), Subjects: []string{b.generation() + ".commit.*.*"},
-		Discard: jetstream.DiscardNew,
-	}}
-	for _, topic := range broker.RowTopics() {
-		rows := jetstream.StreamConfig{
-			Name: b.rowStream(topic), Subjects: []string{b.generation() + "." + topic + ".*.*.*.*"},
-			Discard: jetstream.DiscardOld, MaxAge: RowsAge,
-		}
-		if layout.RowsAge != 0 {
-			rows.MaxAge = layout.RowsAge
-		}
-		streams = append(streams, rows)
-	}
-	for _, stream := range streams {
-		if err := b.provision(ctx, stream, layout); err != nil {
-			return fmt.Errorf("cannot provision %s: stream %s: %w", b.Prefix, stream.Name, err)
+	defer b.Close()
+	for _, stream := range b.layout() {
+		if err := b.provision(ctx, stream); err != nil {
+			return fmt.Errorf("cannot provision %s: stream %s: %w", b.config.Prefix, stream.Name, err)
 		}
 	}
 	return nil
 }
 
-// provision makes one stream, or brings the one that exists to the layout.
-func (b *Broker) provision(ctx context.Context, want jetstream.StreamConfig, layout Layout) error {
-	ctx, cancel := context.WithTimeout(ctx, b.Timeout)
-	defer cancel()
-	want.Storage = jetstream.FileStorage
-	want.Retention = jetstream.LimitsPolicy
-	want.Replicas = max(layout.Replicas, 1)
-	want.Duplicates = 100 * time.Millisecond // the least: nothing relies on it
-	want.Metadata = map[string]string{partitionsMeta: strconv.Itoa(layout.Partitions)}
+// layout is the streams as they should be.
+func (b *Broker) layout() []jetstream.StreamConfig {
+	streams := []jetstream.StreamConfig{{
+		Name: b.eventsStream(), Subjects: []string{b.config.Prefix + "." + broker.Events + ".*.*"},
+		Discard: jetstream.DiscardNew, MaxAge: cmp.Or(b.config.Layout.EventsAge, EventsAge), MaxBytes: b.config.Layout.EventsBytes,
+	}, {
+		Name: b.commitStream(), Subjects: []string{b.generation() + ".commit.*.*"},
+		Discard: jetstream.DiscardNew,
+	}}
+	for _, topic := range broker.RowTopics() {
+		streams = append(streams, jetstream.StreamConfig{
+			Name: b.rowStream(topic), Subjects: []string{b.generation() + "." + topic + ".*.*.*.*"},
+			Discard: jetstream.DiscardOld, MaxAge: cmp.Or(b.config.Layout.RowsAge, RowsAge),
+		})
+	}
+	for i := range streams {
+		streams[i].Storage = jetstream.FileStorage
+		streams[i].Retention = jetstream.LimitsPolicy
+		streams[i].Replicas = cmp.Or(b.config.Layout.Replicas, 1)
+		streams[i].Duplicates = 100 * time.Millisecond // the least: nothing relies on it
+		streams[i].Metadata = map[string]string{partitionsMeta: strconv.Itoa(b.config.Partitions)}
+	}
+	return streams
+}
 
+// provision makes one stream, or brings the one that exists to the layout.
+func (b *Broker) provision(ctx context.Context, want jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
 	existing, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = b.js.CreateStream(ctx, want)
@@ -125,21 +126,19 @@ func (b *Broker) provision(ctx context.Context, want jetstream.StreamConfig, lay
 		return asked(ctx, err)
 	}
 	have := existing.CachedInfo().Config
-	n, err := partitionsOf(have)
-	if err != nil {
-		return err
-	}
-	if n != layout.Partitions {
-		return fmt.Errorf("it has %d partitions, not %d: the number never changes in a generation's life", n, layout.Partitions)
+	if n, err := partitionsOf(have); err != nil || n != b.config.Partitions {
+		return cmp.Or(err, fmt.Errorf("it has %d partitions, not %d: the number never changes in a generation's life",
+			n, b.config.Partitions))
 	}
 	update := have
-	if layout.Replicas != 0 {
-		update.Replicas = layout.Replicas
+	if b.config.Layout.Replicas != 0 {
+		update.Replicas = want.Replicas
 	}
-	if isEvents := want.Name == b.eventsStream(); isEvents && layout.EventsAge != 0 || !isEvents && layout.RowsAge != 0 {
+	events := want.Name == b.eventsStream()
+	if events && b.config.Layout.EventsAge != 0 || want.Discard == jetstream.DiscardOld && b.config.Layout.RowsAge != 0 {
 		update.MaxAge = want.MaxAge
 	}
-	if want.MaxBytes != 0 {
+	if events && b.config.Layout.EventsBytes != 0 {
 		update.MaxBytes = want.MaxBytes
 	}
 	if update.Replicas == have.Replicas && update.MaxAge == have.MaxAge && update.MaxBytes == have.MaxBytes {
@@ -159,14 +158,18 @@ func partitionsOf(stream jetstream.StreamConfig) (int, error) {
 	return n, nil
 }
 
-func (b *Broker) eventsStream() string { return b.Prefix + "-" + broker.Events }
-func (b *Broker) commitStream() string { return fmt.Sprintf("%s-g%d-commits", b.Prefix, b.Generation) }
+func (b *Broker) eventsStream() string { return b.config.Prefix + "-" + broker.Events }
+func (b *Broker) commitStream() string {
+	return fmt.Sprintf("%s-g%d-commits", b.config.Prefix, b.config.Generation)
+}
 func (b *Broker) rowStream(topic string) string {
-	return fmt.Sprintf("%s-g%d-%s", b.Prefix, b.Generation, topic)
+	return fmt.Sprintf("%s-g%d-%s", b.config.Prefix, b.config.Generation, topic)
 }
 
 // generation begins the subjects of everything but events.
-func (b *Broker) generation() string { return fmt.Sprintf("%s.g%d", b.Prefix, b.Generation) }
+func (b *Broker) generation() string {
+	return fmt.Sprintf("%s.g%d", b.config.Prefix, b.config.Generation)
+}
 
 func (b *Broker) commitSubject(processor string, partition int) string {
 	return fmt.Sprintf("%s.commit.%s.%d", b.generation(), processor, partition)
@@ -184,7 +187,7 @@ func sourceOf(processor string, partition int) string {
 // place is the stream of a log, and the subject of all its messages.
 func (b *Broker) place(l broker.Log) (stream, subject string) {
 	if l.Topic == broker.Events {
-		return b.eventsStream(), fmt.Sprintf("%s.%s.%d.%s", b.Prefix, broker.Events, l.Partition, l.Lane)
+		return b.eventsStream(), fmt.Sprintf("%s.%s.%d.%s", b.config.Prefix, broker.Events, l.Partition, l.Lane)
 	}
 	return b.rowStream(l.Topic), b.rowSubject(l, "*.*")
 }

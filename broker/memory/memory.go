@@ -62,6 +62,17 @@ func (b *Broker) LoseNextAck() {
 	b.loseAck = true
 }
 
+// Expire drops the messages of a log up to a position, as age does.
+func (b *Broker) Expire(of broker.Log, upTo uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	log := b.log(of)
+	if n := log.after(upTo); n > 0 {
+		log.expired = log.messages[n-1].Position
+		log.messages, log.sources = log.messages[n:], log.sources[n:]
+	}
+}
+
 // Partitions is the number that New was given.
 func (b *Broker) Partitions(context.Context) (int, error) { return b.partitions, nil }
 
@@ -82,6 +93,11 @@ func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uin
 func (b *Broker) Read(ctx context.Context, from broker.Log, after uint64) (broker.Reader, error) {
 	if err := b.check(ctx, from); err != nil {
 		return nil, fmt.Errorf("cannot read %s/%d: %w", from.Topic, from.Partition, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if after != 0 && after < b.log(from).expired {
+		return nil, fmt.Errorf("cannot read %s/%d after %d: %w", from.Topic, from.Partition, after, broker.ErrLost)
 	}
 	return &reader{b: b, of: from, after: after, closed: make(chan struct{})}, nil
 }
@@ -154,6 +170,7 @@ type logs struct {
 type log struct {
 	messages []broker.Message
 	sources  []string
+	expired  uint64        // last message that is gone
 	changed  chan struct{} // closed at the next append
 }
 

@@ -26,6 +26,10 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 		r.b.mu.Lock()
 		log := r.b.log(r.of)
 		i, changed := log.after(r.after), log.changed
+		if r.after != 0 && r.after < log.expired {
+			r.b.mu.Unlock()
+			return broker.Message{}, fmt.Errorf("cannot read %s/%d after %d: %w", r.of.Topic, r.of.Partition, r.after, broker.ErrLost)
+		}
 		if i < len(log.messages) {
 			m := log.messages[i]
 			r.b.mu.Unlock()

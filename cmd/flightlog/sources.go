@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/flightlog/flightlog/producers"
+	"github.com/flightlog/flightlog/producers/claudecode"
 	"github.com/flightlog/flightlog/producers/claudecode/hooks"
 	"github.com/flightlog/flightlog/producers/claudecode/transcripts"
 	"github.com/flightlog/flightlog/producers/otlp"
@@ -114,7 +115,7 @@ func transcriptGroup(path string) string {
 // read reads a source to its end.
 func (s source) read(ctx context.Context, sink producers.Sink) error {
 	if s.kind == transcriptSource {
-		return transcripts.ReadFile(ctx, s.path, transcripts.Options{}, sink)
+		return transcripts.ReadFile(ctx, s.path, claudecode.Options{}, sink)
 	}
 	f, err := os.Open(s.path)
 	if err != nil {
@@ -122,7 +123,7 @@ func (s source) read(ctx context.Context, sink producers.Sink) error {
 	}
 	defer f.Close()
 	if s.kind == hookSource {
-		return producers.Lines(f, s.path, schemas.WitnessHook, sink, hooks.New(hooks.Options{}, sink).Recorded)
+		return producers.Lines(f, s.path, schemas.WitnessHook, sink, hooks.New(sink, claudecode.Options{}).Recorded)
 	}
 	return producers.Lines(f, s.path, schemas.WitnessOtlp, sink, otlp.New(sink).Recorded)
 }

@@ -70,7 +70,7 @@ func (m *Maker) artifacts(s *Scene, c *Call, o *Outcome, r *response, failed boo
 			return m.ownFile(s, c, o, r)
 		}
 	case "Bash":
-		if r.background || o.ErrorClass != "" || r.interrupted {
+		if r.background || r.interrupted || o.Refused || o.ErrorClass != "" {
 			return nil // it goes on, or never ran, or was cut
 		}
 		if c.command.Test {

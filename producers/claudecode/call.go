@@ -42,7 +42,8 @@ type Outcome struct {
 	// Text is the message of a call that failed, else the result as the model
 	// got it, if the witness knows it.
 	Text       string
-	ErrorClass string // of a call that did not run; else it follows from Text
+	ErrorClass string // where the witness knows it; else it follows from Text
+	Refused    bool   // it was not allowed to run
 	Decision   Decision
 	Duration   schemas.OptLong // ms
 	Mode       string          // permission mode
@@ -180,7 +181,7 @@ func (m *Maker) Ended(s *Scene, c *Call, o *Outcome) error {
 // failure is the class of a failure and, of a shell command that ran, its exit
 // status, which is only in the text (contract §2.3).
 func failure(o *Outcome, tool string) (class string, exit schemas.OptLong) {
-	if o.ErrorClass != "" {
+	if o.ErrorClass != "" || o.Refused {
 		return o.ErrorClass, exit
 	}
 	if rest, ok := strings.CutPrefix(o.Text, "Exit code "); ok && tool == "Bash" {

@@ -85,10 +85,8 @@ func Hash(text string) (hash string, length schemas.OptLong) {
 // Command makes a prompt's event that of a slash command or skill, by its name
 // without the slash: that is its workflow too.
 func Command(e *schemas.Event, name string) {
-	name = strings.TrimPrefix(name, "/")
-	if name == "" {
-		return
+	if name = strings.TrimPrefix(name, "/"); name != "" {
+		e.Body.Session.Command = name
+		e.Workflow, e.WorkflowSource = name, schemas.WorkflowSourceCommand
 	}
-	e.Body.Session.Command = name
-	e.Workflow, e.WorkflowSource = name, schemas.WorkflowSourceCommand
 }

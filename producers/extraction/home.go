@@ -107,8 +107,8 @@ func nextHome(text string) (start, end int) {
 			break
 		}
 	}
-	if len(text) > 1 && text[0] == '~' && isAlnum(text[1]) {
-		return 0, 1 + loginEnd(text[1:], '/')
+	if len(text) > 1 && text[0] == '~' && isAlnum(text[1]) && strings.IndexByte(text, '/') > 0 {
+		return 0, strings.IndexByte(text, '/')
 	}
 	return start, end
 }

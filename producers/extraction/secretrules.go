@@ -20,10 +20,8 @@ type secretRule struct {
 	shape   shape
 	generic bool // known by words such as key or token alone
 	before  int  // bytes before the keyword that a match may begin at
+	after   int  // bytes from the keyword that it may end at
 }
-
-// after is how far from a keyword a secret may end.
-const after = 1024
 
 // shape is what the surroundings of a keyword must look like.
 type shape uint8
@@ -145,7 +143,7 @@ var secretRules = sync.OnceValue(func() *ruleSet {
 
 func newSecretRule(rule tomlRule) *secretRule {
 	r := &secretRule{
-		id: rule.ID, group: rule.SecretGroup, entropy: rule.Entropy, before: 512,
+		id: rule.ID, group: rule.SecretGroup, entropy: rule.Entropy, before: 512, after: 1024,
 		regex:   lazily(rule.Regex),
 		generic: rule.ID == "generic-api-key",
 	}
@@ -158,7 +156,7 @@ func newSecretRule(rule tomlRule) *secretRule {
 		r.shape = shapeURL
 		r.allow = append(r.allow, newAllowlist(tomlAllowlist{Regexes: []string{placeholders}}))
 	case strings.Contains(rule.Regex, `(?:=|>|:{1,3}=|`):
-		r.shape, r.before = shapeAssigned, 64
+		r.shape, r.before, r.after = shapeAssigned, 64, 320
 	case shortest <= 3:
 		r.shape, r.before = shapeToken, 256
 	}

@@ -45,11 +45,13 @@ func HideSecrets(text string) string {
 // no control or non-ASCII character, nothing as long as an unnamed key. False
 // means no more than: look closer.
 func Plain(text string) bool {
-	return !plain().any(text) && longKey(text, 0) < 0
+	return !plain().any(text) && longKey(text, 0) < 0 && (text == "" || text[0] != '~' || isHomePath(text))
 }
 
+func isHomePath(text string) bool { return text == "~" || text[1] == '/' }
+
 var plain = sync.OnceValue(func() *keywords {
-	words := []string{"\x00", "~", "/root", "-home-", "-users-"}
+	words := []string{"\x00", "/root", "-home-", "-users-"}
 	for _, home := range homes {
 		words = append(words, strings.ToLower(home.parent))
 	}
@@ -98,7 +100,7 @@ func findSecrets(text []byte, found func(start, end int, rule string) bool) {
 // find looks for the rule's secrets around a keyword that begins at word.
 func (r *secretRule) find(text []byte, word int, found func(start, end int, rule string) bool) bool {
 	from := max(0, word-r.before)
-	window := text[from:min(len(text), word+after)]
+	window := text[from:min(len(text), word+r.after)]
 	for _, at := range r.regex().FindAllSubmatchIndex(window, 8) {
 		start, end := r.secretAt(at)
 		secret := window[start:end]

@@ -3,6 +3,7 @@ package otlp
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -84,19 +85,8 @@ func (c *cursor) checkKey() bool {
 	return true
 }
 
-// plain tells the bytes that stand for themselves in a JSON string.
-var plain = func() (plain [256]bool) {
-	for b := range plain {
-		plain[b] = b >= ' ' && b != '"' && b != '\\'
-	}
-	return plain
-}()
-
 func (c *cursor) checkString() bool {
-	for i := c.i + 1; i < len(c.s); i++ {
-		if plain[c.s[i]] {
-			continue
-		}
+	for i := special(c.s, c.i+1); i < len(c.s); i = special(c.s, i+1) {
 		switch c.s[i] {
 		case '"':
 			c.i = i + 1
@@ -116,6 +106,26 @@ func (c *cursor) checkString() bool {
 	}
 	c.i = len(c.s)
 	return false
+}
+
+// special is where the next byte is, from i on, that does not stand for itself
+// in a JSON string: a quote, a backslash or a control character. It looks at
+// eight bytes at a time: most of a request is strings.
+func special(s string, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, backslash := w^'"'*ones, w^'\\'*ones
+		// The lowest high bit left is that of the first special byte.
+		if m := ((quote-ones)&^quote | (backslash-ones)&^backslash | (w-' '*ones)&^w) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	for i < len(s) && s[i] >= ' ' && s[i] != '"' && s[i] != '\\' {
+		i++
+	}
+	return i
 }
 
 func isHex(s string) bool {
@@ -186,49 +196,42 @@ func (c *cursor) peek() byte {
 // skip goes over the next value and returns it as it was written.
 func (c *cursor) skip() string {
 	first := c.peek()
-	from, depth := c.i, 0
-	for c.i < len(c.s) {
-		switch b := c.s[c.i]; b {
-		case '"':
-			c.skipString()
-			if depth == 0 {
-				return c.s[from:c.i]
-			}
-			continue
-		case '{', '[':
-			depth++
-		case '}', ']', ',':
-			if first != '{' && first != '[' { // the end of a number or a word
-				return c.s[from:c.i]
-			}
-			if b == ',' {
-				break
-			}
-			if depth--; depth == 0 {
-				c.i++
-				return c.s[from:c.i]
-			}
-		case ' ', '\t', '\n', '\r':
-			if first != '{' && first != '[' {
-				return c.s[from:c.i]
+	s, from := c.s, c.i
+	i := from
+	switch first {
+	case '"':
+		i = stringEnd(s, i)
+	case '{', '[':
+		for depth := 1; depth > 0 && i+1 < len(s); {
+			i++
+			switch s[i] {
+			case '"':
+				i = stringEnd(s, i) - 1
+			case '{', '[':
+				depth++
+			case '}', ']':
+				depth--
 			}
 		}
-		c.i++
+		i++
+	default:
+		for i < len(s) && s[i] > ' ' && s[i] != ',' && s[i] != '}' && s[i] != ']' {
+			i++
+		}
 	}
-	return c.s[from:]
+	c.i = i
+	return s[from:i]
 }
 
-func (c *cursor) skipString() {
-	for c.i++; c.i < len(c.s); c.i++ {
-		if plain[c.s[c.i]] {
-			continue
+// stringEnd is where the string that begins at i has ended.
+func stringEnd(s string, i int) int {
+	for i = special(s, i+1); i < len(s); i = special(s, i+1) {
+		if s[i] == '"' {
+			return i + 1
 		}
-		if c.s[c.i] == '"' {
-			c.i++
-			return
-		}
-		c.i++
+		i++
 	}
+	return len(s)
 }
 
 // members calls visit with each key of the object that comes next; visit

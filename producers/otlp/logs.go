@@ -11,15 +11,16 @@ import (
 // logEvents are the log events that facts are made of (contract §4.3).
 // skill_activated says nothing that the requests under the skill do not say.
 var logEvents = map[string]func(*Reader, *record){
-	"user_prompt":           (*Reader).prompt,
-	"api_request":           (*Reader).apiRequest,
-	"api_refusal":           (*Reader).apiRefusal,
-	"api_error":             (*Reader).apiError,
-	"api_retries_exhausted": (*Reader).apiError,
-	"tool_decision":         (*Reader).toolDecision,
-	"tool_result":           (*Reader).toolResult,
-	"compaction":            (*Reader).compaction,
-	"subagent_completed":    (*Reader).subagent,
+	"user_prompt":             (*Reader).prompt,
+	"api_request":             (*Reader).apiRequest,
+	"api_refusal":             (*Reader).apiRefusal,
+	"api_error":               (*Reader).apiError,
+	"api_retries_exhausted":   (*Reader).apiError,
+	"tool_decision":           (*Reader).toolDecision,
+	"tool_result":             (*Reader).toolResult,
+	"permission_mode_changed": (*Reader).modeChanged,
+	"compaction":              (*Reader).compaction,
+	"subagent_completed":      (*Reader).subagent,
 }
 
 // add begins an event of a record: all that every kind has.
@@ -85,7 +86,7 @@ func (r *Reader) prompt(rec *record) {
 	case source == "builtin": // /model, /compact, /exit: no hook tells of them
 		b.Reason = "command"
 	case b.Command != "":
-		e.Skill, e.Workflow, e.WorkflowSource = b.Command, b.Command, schemas.WorkflowSourceCommand
+		e.Workflow, e.WorkflowSource = b.Command, schemas.WorkflowSourceCommand
 	case strings.HasPrefix(prompt, "<task-notification>"):
 		b.Reason = "task_notification"
 	}
@@ -166,6 +167,13 @@ func errorClass(status schemas.OptLong) string {
 		return "server_error"
 	}
 	return "invalid_request"
+}
+
+// modeChanged makes a change of the permission mode a config_change whose
+// reason is the new mode: a switch to bypassPermissions is critical.
+func (r *Reader) modeChanged(rec *record) {
+	e := r.add(rec, schemas.KindConfigChange, schemas.EventBodySession, rec.ownIdentity())
+	e.Body.Session.Reason = rec.text("to_mode")
 }
 
 func (r *Reader) compaction(rec *record) {

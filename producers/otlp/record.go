@@ -181,12 +181,18 @@ func (r *record) dated() {
 	}
 }
 
-// identity is the fact's own id or, where the client did not send one, what
-// tells the record from every other of the session: its name, time and
-// sequence number (which starts anew with each process, contract §0).
+// identity is the fact's own id or, where the client did not send one, the
+// record's.
 func (r *record) identity(key string) string {
 	if id := r.text(key); id != "" {
 		return id
 	}
+	return r.ownIdentity()
+}
+
+// ownIdentity is what tells the record from every other of the session: its
+// name, time and sequence number (which starts anew with each process, contract
+// §0).
+func (r *record) ownIdentity() string {
 	return fmt.Sprintf("otlp:%s:%d:%d", r.name, r.at, r.count("event.sequence").Value)
 }

@@ -3,6 +3,7 @@ package otlp
 import (
 	"strings"
 
+	"github.com/flightlog/flightlog/producers/extraction"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -49,13 +50,16 @@ func (r *Reader) toolSpan(rec *record) {
 	c := calledBySpan(rec)
 	b := &e.Body.Tool
 	c.fill(b)
-	b.McpServer = rec.text("anthropic.mcp.server.name")
 	b.Done = true
-	if !rec.hasOutput {
-		return
+	for _, a := range rec.output {
+		if b.SecretClass == "" {
+			b.SecretClass = extraction.SecretClass([]byte(a.value.text))
+		}
 	}
-	r.fileChange(rec, c, lookup(rec.output, "diff").text)
-	r.testRun(rec, c, lookup(rec.output, "output").text, false)
+	if rec.hasOutput {
+		r.fileChange(rec, c, lookup(rec.output, "diff").text)
+		r.testRun(rec, c, lookup(rec.output, "output").text, false)
+	}
 }
 
 func (r *Reader) toolExecution(rec *record) {

@@ -13,29 +13,48 @@ import (
 // OTEL_LOG_TOOL_DETAILS off it is hardly more than the tool's name.
 type call struct {
 	tool, server string
-	path         string // of the file that Read, Edit, Write or NotebookEdit is about
+	target       string // as hooks and transcripts name it
+	path         string // of the file that the call is about
 	command      string // of a shell
 	facts        extraction.CommandFacts
-	background   bool
 	input        string // arguments as JSON; values may be cut
-	parameters   gjson.Result
+	background   bool
+	commit       string // git's id of the commit that the command made
+	branch       string // that it is on
 }
 
 // calledByLog reads tool_decision and tool_result.
 func calledByLog(rec *record) *call {
-	c := &call{tool: rec.text("tool_name"), input: rec.text("tool_input")}
-	c.parameters = parse(rec.text("tool_parameters"))
-	input := parse(c.input)
-	c.background = input.Get("run_in_background").Bool()
-	c.setPath(input.Get("file_path").Str)
-	c.setPath(input.Get("notebook_path").Str)
-	c.setCommand(c.parameters.Get("full_command").Str)
-	// MCP calls are all mcp_tool here; their names are details.
-	if c.tool == "mcp_tool" {
+	parameters, input := parse(rec.text("tool_parameters")), parse(rec.text("tool_input"))
+	c := &call{
+		tool:       rec.text("tool_name"),
+		input:      rec.text("tool_input"),
+		background: input.Get("run_in_background").Bool(),
+		commit:     rec.text("vcs.ref.head.revision"),
+		branch:     parameters.Get("git_branch").Str,
+	}
+	if c.commit == "" {
+		c.commit = parameters.Get("git_commit_id").Str
+	}
+	if rec.text("vcs.ref.head.type") == "branch" {
+		c.branch = rec.text("vcs.ref.head.name")
+	}
+	switch c.tool {
+	case "Bash":
+		c.setCommand(parameters.Get("full_command").Str)
+	case "Agent":
+		c.target = parameters.Get("subagent_type").Str
+	case "Skill":
+		c.target = parameters.Get("skill_name").Str
+	case "mcp_tool": // all MCP calls; their names are details
 		c.tool = ""
-		c.server = c.parameters.Get("mcp_server_name").Str
-		if tool := c.parameters.Get("mcp_tool_name").Str; tool != "" && c.server != "" {
+		c.server = parameters.Get("mcp_server_name").Str
+		if tool := parameters.Get("mcp_tool_name").Str; tool != "" && c.server != "" {
 			c.tool = "mcp__" + c.server + "__" + tool
+		}
+	default:
+		for _, field := range []string{"file_path", "notebook_path", "path"} {
+			c.setPath(input.Get(field).Str)
 		}
 	}
 	return c
@@ -43,9 +62,17 @@ func calledByLog(rec *record) *call {
 
 // calledBySpan reads the tool span.
 func calledBySpan(rec *record) *call {
-	c := &call{tool: rec.text("tool_name")}
-	c.setPath(rec.text("file_path"))
-	c.setCommand(rec.text("full_command"))
+	c := &call{tool: rec.text("tool_name"), server: rec.text("anthropic.mcp.server.name")}
+	switch c.tool {
+	case "Bash":
+		c.setCommand(rec.text("full_command"))
+	case "Agent":
+		c.target = rec.text("subagent_type")
+	case "Skill":
+		c.target = rec.text("skill_name")
+	default:
+		c.setPath(rec.text("file_path"))
+	}
 	return c
 }
 
@@ -62,8 +89,9 @@ func parse(text string) gjson.Result {
 const cutMark = "…["
 
 func (c *call) setPath(path string) {
-	if path != "" && !strings.Contains(path, cutMark) {
+	if c.path == "" && path != "" && !strings.Contains(path, cutMark) {
 		c.path = extraction.Place{}.Path(path)
+		c.target = c.path
 	}
 }
 
@@ -71,17 +99,15 @@ func (c *call) setCommand(command string) {
 	if command != "" {
 		c.command = command
 		c.facts = extraction.Command(command, "")
+		c.target = c.facts.Target
 	}
 }
 
 func (c *call) fill(b *schemas.ToolBody) {
 	b.ToolName = c.tool
+	b.ToolTarget = c.target
 	b.McpServer = c.server
-	b.ToolTarget = c.path
-	if c.command != "" {
-		b.ToolTarget = c.facts.Target
-		b.CommandClass = c.facts.Class
-	}
+	b.CommandClass = c.facts.Class
 }
 
 func (r *Reader) toolDecision(rec *record) {
@@ -111,8 +137,10 @@ func (r *Reader) toolResult(rec *record) {
 	c.fill(b)
 	b.ArgumentsLength = rec.count("tool_input_size_bytes")
 	b.ResultLength = rec.count("tool_result_size_bytes")
-	if c.inputWhole(b.ArgumentsLength) {
-		b.ArgumentsHash = extraction.HashJSON([]byte(c.input))
+	b.SecretClass = extraction.SecretClass([]byte(c.input))
+	if whole := c.arguments(b.ArgumentsLength); whole != nil { // as hooks and transcripts count them
+		b.ArgumentsHash = schemas.TextHash(whole)
+		b.ArgumentsLength = schemas.SomeLong(int64(len(whole)))
 	}
 	b.ApprovalDecision = rec.text("decision_type")
 	b.ApprovalSource = rec.text("decision_source")
@@ -133,11 +161,17 @@ func (r *Reader) toolResult(rec *record) {
 	}
 }
 
-// inputWhole tells whether nothing of the arguments was cut: values over 512
-// characters, and all of it over about 4 kB (contract §4.3).
-func (c *call) inputWhole(size schemas.OptLong) bool {
-	return c.input != "" && !strings.Contains(c.input, cutMark) &&
-		(!size.Valid || size.Value <= int64(len(c.input))) && checkJSON(c.input) == nil
+// arguments are the canonical arguments of a call if nothing of them was cut:
+// values over 512 characters, and all of it over about 4 kB (contract §4.3).
+func (c *call) arguments(size schemas.OptLong) []byte {
+	if c.input == "" || strings.Contains(c.input, cutMark) || size.Valid && size.Value > int64(len(c.input)) {
+		return nil
+	}
+	whole, err := extraction.Canonical(nil, []byte(c.input))
+	if err != nil {
+		return nil
+	}
+	return whole
 }
 
 // addMade adds an event of something that a call made.
@@ -150,7 +184,12 @@ func (r *Reader) addMade(rec *record, kind schemas.Kind, id string) (*schemas.Ev
 // patch is the client's own, as JSON; without it the lines are not known, and
 // neither is whether Write made the file or replaced it.
 func (r *Reader) fileChange(rec *record, c *call, patch string) {
-	if c.path == "" || c.tool != "Edit" && c.tool != "Write" && c.tool != "NotebookEdit" {
+	switch c.tool {
+	case "Edit", "MultiEdit", "Write", "NotebookEdit":
+	default:
+		return
+	}
+	if c.path == "" {
 		return
 	}
 	e, b := r.addMade(rec, schemas.KindFileChange, rec.identity("tool_use_id"))
@@ -178,10 +217,14 @@ func (r *Reader) testRun(rec *record, c *call, output string, failed bool) {
 		return
 	}
 	outcome, passes, failures := extraction.TestRun(output, failed)
-	if other, _, _ := extraction.TestRun(output, !failed); outcome != other && !statusTells(c.command) {
+	other, _, _ := extraction.TestRun(output, !failed)
+	if outcome == schemas.TestOutcomeUnknown || outcome != other && !statusTells(c.command) {
 		return
 	}
 	e, b := r.addMade(rec, schemas.KindTestRun, rec.identity("tool_use_id"))
+	if rec.signal == schemas.SignalLog { // a span's counts the wait for the user as well
+		e.DurationMs = rec.duration("duration_ms")
+	}
 	e.Success = schemas.SomeBool(outcome == schemas.TestOutcomePassed)
 	b.TestOutcome, b.TestsPassed, b.TestsFailed = outcome, passes, failures
 }
@@ -193,30 +236,25 @@ func statusTells(command string) bool {
 	return !strings.ContainsAny(rest, "|;&\n")
 }
 
-// commit adds the commit that a shell command made, and gives the branch to
+// commit adds the commit that a shell command made, and gives its branch to
 // the call's own event.
 func (r *Reader) commit(rec *record, c *call) {
-	id := rec.text("vcs.ref.head.revision")
-	if id == "" {
-		id = c.parameters.Get("git_commit_id").Str
-	}
-	id = strings.ToLower(id)
+	id := strings.ToLower(c.commit)
 	if len(id) < shortCommit || !isHex(id) {
 		return
-	}
-	branch := c.parameters.Get("git_branch").Str
-	if rec.text("vcs.ref.head.type") == "branch" {
-		branch = rec.text("vcs.ref.head.name")
 	}
 	e, b := r.addMade(rec, schemas.KindCommit, id[:shortCommit])
 	e.Success = schemas.SomeBool(true)
 	b.CommitId = id
-	for _, e := range []*schemas.Event{&r.made[0].event, e} {
-		e.Branch = branch
-		e.Ticket = extraction.Ticket(branch)
-		if e.WorkKind = extraction.WorkKind(branch); e.WorkKind != schemas.WorkKindUnknown {
-			e.WorkKindSource = schemas.WorkKindSourceBranchPrefix
-		}
+	onBranch(e, c.branch)
+	onBranch(&r.made[0].event, c.branch)
+}
+
+func onBranch(e *schemas.Event, branch string) {
+	e.Branch = branch
+	e.Ticket = extraction.Ticket(branch)
+	if e.WorkKind = extraction.WorkKind(branch); e.WorkKind != schemas.WorkKindUnknown {
+		e.WorkKindSource = schemas.WorkKindSourceBranchPrefix
 	}
 }
 

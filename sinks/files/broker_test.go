@@ -22,6 +22,7 @@ type logs struct {
 	last     map[broker.Log]uint64
 	grown    chan struct{} // closed at the next append
 	faults   []error       // of the next calls of Next
+	passed   uint64        // where an idle reader is by now
 	reads    int           // messages given out
 	commits  map[broker.Log]int64
 	appended int
@@ -92,6 +93,12 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 			return broker.Message{}, ctx.Err()
 		}
 	}
+}
+
+func (r *reader) Passed() uint64 {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	return max(r.after, r.b.passed)
 }
 
 func (r *reader) Close() error { return nil }

@@ -28,6 +28,7 @@ const (
 	checkpointEvery = time.Second
 	checkpointBytes = 4 << 20
 	retryAfter      = time.Second // a broker that said "not now" is asked again
+	idleAfter       = time.Minute // the place in a log without news is moved on
 )
 
 // Sink writes the rows of one installation into one folder: enriched.ndjson,
@@ -64,7 +65,8 @@ func (s *Sink) Run(ctx context.Context, b broker.Broker) error {
 }
 
 // Drain reads each log up to its end as of now and returns with all of it on
-// disk. It fails like Run, and with ctx's error if ctx ends before.
+// disk. It fails like Run, and with ctx's error if ctx ends before. Only Run
+// keeps the place in an idle log from aging out.
 func (s *Sink) Drain(ctx context.Context, b broker.Broker) error {
 	if err := s.drain(ctx, b); err != nil {
 		return fmt.Errorf("cannot write rows to %s: %w", s.dir, err)
@@ -164,9 +166,6 @@ func (s *Sink) begin(ctx context.Context, b broker.Broker) ([]stretch, error) {
 			l := stretch{log: broker.Log{Topic: topic, Partition: p}, after: s.done.place(topic, p).Position}
 			if l.end, err = b.End(ctx, l.log); err != nil {
 				return nil, err
-			}
-			if l.end < l.after {
-				return nil, fmt.Errorf("%s/%d ends at position %d, before %d, which is written already: %w", topic, p, l.end, l.after, broker.ErrLost)
 			}
 			logs = append(logs, l)
 		}

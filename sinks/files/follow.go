@@ -51,20 +51,39 @@ func read(ctx context.Context, b broker.Broker, log broker.Log, after *uint64, e
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	for *after < end {
-		m, err := r.Next(ctx)
+		f, err := next(ctx, r, log)
 		if err != nil {
 			return fmt.Errorf("%s/%d after position %d: %w", log.Topic, log.Partition, *after, err)
 		}
-		f := frame{log: log, position: m.Position}
-		if f.header, f.rows, err = render(log.Topic, m.Payload); err != nil {
-			return fmt.Errorf("%s/%d at position %d: %w", log.Topic, log.Partition, m.Position, err)
+		if f.position <= *after {
+			continue
 		}
 		if err := deliver(f); err != nil {
 			return err
 		}
-		*after = m.Position
+		*after = f.position
 	}
 	return nil
+}
+
+// next is the reader's next frame, or one without header and rows on a log that
+// has been idle: it only moves the place on, so that the place does not age out.
+func next(ctx context.Context, r broker.Reader, log broker.Log) (frame, error) {
+	waiting, cancel := context.WithTimeout(ctx, idleAfter)
+	defer cancel()
+	m, err := r.Next(waiting)
+	switch {
+	case err == nil:
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return frame{log: log, position: r.Passed()}, nil
+	default:
+		return frame{}, err
+	}
+	f := frame{log: log, position: m.Position}
+	if f.header, f.rows, err = render(log.Topic, m.Payload); err != nil {
+		return frame{}, fmt.Errorf("the message at position %d: %w", m.Position, err)
+	}
+	return f, nil
 }
 
 // render decodes a message of a topic and writes its rows as lines of JSON.

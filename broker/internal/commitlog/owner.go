@@ -37,6 +37,7 @@ type Owner struct {
 	said     map[broker.Log]int64  // newest commit with rows for each log
 	claims   map[int64]routedClaim // commits that the topics name
 	router   *router
+	life     context.Context
 	stop     context.CancelFunc
 	restored bool
 	dead     error
@@ -108,9 +109,9 @@ func (o *Owner) acquire(ctx, life context.Context, store Store) error {
 			return err
 		}
 	}
-	life, o.stop = context.WithCancel(life)
+	o.life, o.stop = context.WithCancel(life)
 	o.router = newRouter(o.Config, store, heads, routed)
-	go o.router.run(life)
+	go o.router.run(o.life)
 	return nil
 }
 
@@ -204,10 +205,15 @@ func (o *Owner) Release(ctx context.Context) error {
 // ready makes sure that what the owner before has left is routed before
 // anything of this one's.
 func (o *Owner) ready(ctx context.Context) error {
-	if o.dead == nil && !o.restored {
+	switch {
+	case o.dead != nil:
+		return o.dead
+	case o.life.Err() != nil:
+		return broker.ErrClosed
+	case !o.restored:
 		return o.Restore(ctx, func(*schemas.Commit) error { return nil })
 	}
-	return o.dead
+	return nil
 }
 
 // kill ends the owner and its routing. What it has committed and not routed is

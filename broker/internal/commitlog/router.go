@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/failpoint"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -267,18 +269,23 @@ func (r *router) routeTo(life context.Context, to broker.Log, commits []routing)
 		backoff.WithMaxInterval(time.Second),
 		backoff.WithMaxElapsedTime(0))
 	var buffer []byte
-	for len(commits) > 0 {
-		n := fill(commits)
+	for {
 		h := r.heads[to]
+		var err error
+		if commits, err = drop(commits, h); err != nil || len(commits) == 0 {
+			return err
+		}
 		if first := commits[0].outputs[0].previous; h.position != 0 && first != h.commit {
 			return fmt.Errorf("commit %d names %d as the one before, the topic ends at %d: %w",
 				commits[0].number, first, h.commit, broker.ErrLost)
 		}
+		n := fill(commits)
 		buffer = r.frame(buffer[:0], to, commits[:n])
+		failpoint.Hit("jetstream.routing")
 		position, err := r.attempt(life, chain, buffer, h.position)
 		if err == nil {
+			failpoint.Hit("jetstream.routed")
 			r.heads[to] = head{position, commits[n-1].number, commits[n-1].hash}
-			commits = commits[n:]
 			pause.Reset()
 			continue
 		}
@@ -286,47 +293,52 @@ func (r *router) routeTo(life context.Context, to broker.Log, commits []routing)
 			return err
 		}
 		if !errors.Is(err, broker.ErrRetry) && !errors.Is(err, ErrBusy) {
-			rest, readErr := r.behind(life, chain, to, commits)
-			if readErr != nil && !transient(readErr) {
-				return readErr
+			if err := r.reread(life, chain, to); err != nil && !transient(err) {
+				return err
 			}
-			if readErr == nil && len(rest) < len(commits) {
-				commits = rest
+			if r.heads[to] != h {
 				continue
 			}
 		}
-		if !sleep(life, pause.NextBackOff()) {
+		wait := pause.NextBackOff()
+		if wait > time.Second/2 {
+			slog.Warn("cannot route, trying again", "processor", r.Processor, "partition", r.Partition,
+				"topic", to.Topic, "to", to.Partition, "error", err)
+		}
+		if !sleep(life, wait) {
 			return life.Err()
 		}
 	}
-	return nil
 }
 
-// behind reads the head of a chain again and returns the commits behind it.
-func (r *router) behind(life context.Context, chain Chain, to broker.Log, commits []routing) ([]routing, error) {
+// reread reads the head of a chain again. Where the frames have aged out since,
+// the log tells what they held.
+func (r *router) reread(life context.Context, chain Chain, to broker.Log) error {
 	ctx, cancel := context.WithTimeout(life, r.Timeout)
 	defer cancel()
-	had := r.heads[to]
 	h, err := readHead(ctx, chain, to)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	routed := h.commit
-	if h.position == 0 && had.position != 0 {
-		// The frames have aged out since: the log tells what they held.
+	if h.position == 0 && r.heads[to].position != 0 {
 		last, err := r.log.Last(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c, err := DecodeCommit(last)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		routed = c.Routed
+		h.commit = c.Routed
 	}
 	r.heads[to] = h
-	for len(commits) > 0 && commits[0].number <= routed {
-		if commits[0].number == h.commit && commits[0].hash != h.hash {
+	return nil
+}
+
+// drop returns the commits behind a head.
+func drop(commits []routing, h head) ([]routing, error) {
+	for len(commits) > 0 && commits[0].number <= h.commit {
+		if commits[0].number == h.commit && h.position != 0 && commits[0].hash != h.hash {
 			return nil, fmt.Errorf("the topic holds rows of another commit %d: %w", h.commit, broker.ErrLost)
 		}
 		commits = commits[1:]

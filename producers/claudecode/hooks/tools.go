@@ -114,9 +114,9 @@ func (r *Reader) batched(p *payload, v gjson.Result) error {
 
 // denied is a call that was not allowed to run. Who refused it shows in the
 // client's own words only: a rule, a hook, or the classifier of mode auto by
-// the reason of PermissionDenied. Else the class is "denied".
+// the reason of PermissionDenied. Else the class is not known.
 func denied(text, reason string) claudecode.Outcome {
-	o := claudecode.Outcome{Failed: true, Text: text, ErrorClass: "denied", Decision: claudecode.Decision{Decision: "reject"}}
+	o := claudecode.Outcome{Failed: true, Refused: true, Text: text, Decision: claudecode.Decision{Decision: "reject"}}
 	d := &o.Decision
 	switch {
 	case reason != "":

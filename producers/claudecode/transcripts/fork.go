@@ -50,7 +50,7 @@ func forkOf(file io.ReadSeeker) (f fork, err error) {
 
 // holds tells whether r holds the bytes.
 func holds(r io.Reader, what []byte) (bool, error) {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, 64<<10)
 	kept := 0
 	for {
 		n, err := r.Read(buf[kept:])

@@ -19,41 +19,36 @@ type message struct {
 
 func (r *reader) assistant(l *line) error {
 	m := l.message
-	if l.failed {
+	if l.gaveUp {
 		return r.failed(l)
 	}
 	if m.Get("model").Str == "<synthetic>" {
 		return nil // the client's own words (contract §3.5)
 	}
 	text := ""
-	var err error
+	var uses []gjson.Result
 	m.Get("content").ForEach(func(_, block gjson.Result) bool {
 		switch block.Get("type").Str {
 		case "text":
 			text = block.Get("text").Str
 		case "tool_use":
-			err = r.use(l, block)
+			uses = append(uses, block)
 		}
-		return err == nil
+		return true
 	})
-	if err != nil {
+	if !l.side || r.run != nil {
+		r.turn = turn{scene: l.scene, last: m.Get("stop_reason").Str != "tool_use"}
+		r.turn.text, r.turn.length = claudecode.Hash(strings.TrimSpace(text)) // as Stop tells it (recording large-output)
+	}
+	if err := r.modelRequest(l, text); err != nil {
 		return err
 	}
-	if !l.side || r.run != nil {
-		t := turn{scene: l.scene, last: m.Get("stop_reason").Str != "tool_use", blocked: r.turn.blocked}
-		t.text, t.length = claudecode.Hash(text)
-		t.scene = own(t.scene)
-		r.turn = t
+	for _, block := range uses {
+		if err := r.use(l, block); err != nil {
+			return err
+		}
 	}
-	return r.modelRequest(l, text)
-}
-
-// own is a scene that keeps no line alive.
-func own(s claudecode.Scene) claudecode.Scene {
-	for _, f := range []*string{&s.Session, &s.Root, &s.Request, &s.Agent, &s.Cwd, &s.Branch, &s.Version, &s.Entrypoint, &s.Skill} {
-		*f = strings.Clone(*f)
-	}
-	return s
+	return nil
 }
 
 // modelRequest tells what a message cost: with its first line, and again with
@@ -144,6 +139,7 @@ func tokens(b *schemas.ModelBody, usage gjson.Result) {
 // after tells whether a version is later than another. One that is missing or
 // of another form is not.
 func after(version string, than ...int) bool {
+	version, _, _ = strings.Cut(version, "-")
 	for _, want := range than {
 		part, rest, _ := strings.Cut(version, ".")
 		have, err := strconv.Atoi(part)
@@ -157,7 +153,7 @@ func after(version string, than ...int) bool {
 
 // retry is a request that failed and is sent again.
 func (r *reader) retry(l *line) error {
-	request, err := claudecode.ID(l.apiError.Get("requestId"), "error.requestId")
+	request, err := claudecode.ID(l.err.Get("requestId"), "error.requestId")
 	if err != nil {
 		return err
 	}
@@ -168,9 +164,9 @@ func (r *reader) retry(l *line) error {
 	e := r.maker.Event(&l.scene, schemas.KindModelRetry)
 	e.Success = schemas.SomeBool(false)
 	b := &e.Body.Model
-	b.StatusCode = claudecode.Count(l.apiError.Get("status"))
+	b.StatusCode = claudecode.Count(l.err.Get("status"))
 	b.Attempt = claudecode.Count(l.attempt)
-	b.WaitMs = claudecode.Count(l.retryIn)
+	b.WaitMs = claudecode.Count(l.wait)
 	e.ErrorClass = class(b.StatusCode)
 	return r.maker.Emit(l.uuid)
 }
@@ -196,7 +192,7 @@ func class(status schemas.OptLong) string {
 // failed is the line that the client writes when it gives a request up: the
 // turn ends with it, as StopFailure tells.
 func (r *reader) failed(l *line) error {
-	class := l.apiError.Str
+	class := l.err.Str
 	if class == "" {
 		class = "unknown"
 	}
@@ -205,7 +201,7 @@ func (r *reader) failed(l *line) error {
 	e := r.maker.Event(&l.scene, schemas.KindModelError)
 	e.Success = schemas.SomeBool(false)
 	e.ErrorClass = class
-	e.Body.Model.StatusCode = claudecode.Count(l.apiStatus)
+	e.Body.Model.StatusCode = claudecode.Count(l.status)
 	if err := r.maker.Emit(prompt); err != nil || l.scene.Agent != "" {
 		return err
 	}

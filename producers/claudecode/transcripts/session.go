@@ -3,6 +3,8 @@ package transcripts
 import (
 	"strings"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/flightlog/flightlog/producers/claudecode"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -14,15 +16,21 @@ func (r *reader) user(l *line) error {
 		return r.summary(l)
 	}
 	content := l.message.Get("content")
-	if results := content.Get("#(type==\"tool_result\")#").Array(); len(results) > 0 {
-		for _, block := range results {
-			if err := r.result(l, block, len(results) == 1); err != nil {
-				return err
+	var results []gjson.Result
+	if content.IsArray() {
+		content.ForEach(func(_, block gjson.Result) bool {
+			if block.Get("type").Str == "tool_result" {
+				results = append(results, block)
 			}
-		}
-		return nil
+			return true
+		})
 	}
-	if l.meta || l.unseen || l.side || l.scene.Agent != "" {
+	for _, block := range results {
+		if err := r.result(l, block, len(results) == 1); err != nil {
+			return err
+		}
+	}
+	if len(results) > 0 || l.meta || l.unseen || l.side || l.scene.Agent != "" {
 		return nil
 	}
 	return r.prompt(l, claudecode.Text(content))
@@ -33,7 +41,7 @@ func (r *reader) user(l *line) error {
 func (r *reader) prompt(l *line, text string) error {
 	s := &l.scene
 	if strings.HasPrefix(text, "[Request interrupted by user") {
-		return r.turnFailed(l, "interrupted", text[:0])
+		return r.turnFailed(l, "interrupted", "")
 	}
 	command, typed := commandOf(text)
 	if command == "" && l.origin == "" && (strings.HasPrefix(text, "<local-command-") || strings.HasPrefix(text, "<bash-")) {
@@ -51,9 +59,10 @@ func (r *reader) prompt(l *line, text string) error {
 	b.Reason = l.origin
 	if command != "" {
 		text = typed
-		claudecode.Command(e, command)
-		if l.origin == "" {
-			b.Reason = "command" // of the client itself: /model, /compact
+		if l.origin != "" {
+			claudecode.Command(e, command)
+		} else { // of the client itself: /model, /compact
+			b.Reason, b.Command = "command", strings.TrimPrefix(command, "/")
 		}
 	}
 	b.TextHash, b.TextLength = claudecode.Hash(text)
@@ -91,6 +100,9 @@ type turn struct {
 // of the assistant (recording stop-reasons: not by what was said before it).
 func (r *reader) turnEnded() error {
 	t := r.turn
+	if r.run != nil {
+		return nil
+	}
 	r.turn = turn{}
 	if !t.last {
 		return nil
@@ -179,7 +191,7 @@ func (r *reader) attachment(l *line) error {
 }
 
 func (r *reader) pullRequest(l *line) error {
-	id := claudecode.ChangeID(l.prUrl)
+	id := claudecode.ChangeID(l.link)
 	if id == "" {
 		return nil
 	}

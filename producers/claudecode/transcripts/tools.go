@@ -58,7 +58,7 @@ func (r *reader) result(l *line, block gjson.Result, alone bool) error {
 		o.Result = l.result
 	}
 	if l.denial != "" {
-		o.ErrorClass = l.denial
+		o.ErrorClass, o.Refused = l.denial, true
 	}
 	o.Decision = decisionOf(l)
 	return r.maker.Ended(&l.scene, c, &o)
@@ -68,6 +68,9 @@ func decisionOf(l *line) (d claudecode.Decision) {
 	d.Decision = l.decision.Get("decision").Str
 	d.Source = l.decision.Get("source").Str
 	d.Reason = l.decision.Get("reasonCode").Str
+	if d.Reason == "unknown" {
+		d.Reason = ""
+	}
 	switch kind := l.decision.Get("reasonType").Str; {
 	case kind == "classifier":
 		d.Source = kind
@@ -76,7 +79,7 @@ func decisionOf(l *line) (d claudecode.Decision) {
 	case d.Reason == "":
 		d.Reason = kind
 	}
-	if d.Decision == "" && l.early { // a dialog's refusal leaves nothing else (recording interactive)
+	if d.Decision == "" && l.deniedBeforeRun { // a dialog's refusal leaves nothing else (recording interactive)
 		d.Decision, d.Source = "reject", "user_reject"
 	}
 	return d

@@ -94,18 +94,33 @@ func newReader(path string, options claudecode.Options, sink producers.Sink) *re
 	return r
 }
 
-// line is what counts of one line, whatever its type.
+// line is what counts of one line. Which fields there are depends on its type
+// (contract §3.2).
 type line struct {
-	kind, subtype                              string
-	uuid, prompt, agent                        string
-	scene                                      claudecode.Scene
-	message, result, attachment, decision      gjson.Result
-	requestId, requestRef, requested           string
-	apiError, apiStatus                        gjson.Result
-	retryIn, attempt, duration, compaction     gjson.Result
-	origin, denial, version                    string
-	meta, summary, unseen, failed, side, early bool
-	prUrl, id, querySource                     string
+	kind, subtype       string
+	scene               claudecode.Scene
+	uuid, prompt, agent string
+	message             gjson.Result
+
+	// user
+	origin, denial  string
+	result          gjson.Result
+	decision        gjson.Result
+	meta, unseen    bool // not a person's words
+	summary         bool // of a compaction
+	side            bool // of a subagent
+	deniedBeforeRun bool
+
+	// assistant
+	requestId, requestRef, requested, attribution string
+	gaveUp                                        bool // isApiErrorMessage
+
+	err, status           gjson.Result // assistant, system/api_error
+	wait, attempt         gjson.Result // system/api_error
+	duration              gjson.Result // system/turn_duration
+	compaction            gjson.Result // system/compact_boundary
+	attachment            gjson.Result
+	id, querySource, link string // api-request, pr-link
 }
 
 // state is the types of lines that tell of no fact. They are many and long.
@@ -163,16 +178,18 @@ func (r *reader) parse(raw string) (l *line, err error) {
 			l.attachment = v
 		case "permissionDecision":
 			l.decision = v
+		case "attributionAgent":
+			l.attribution = v.Str
 		case "requestRef":
 			l.requestRef = v.Str
 		case "requestedModel":
 			l.requested = v.Str
 		case "error":
-			l.apiError = v
+			l.err = v
 		case "apiErrorStatus":
-			l.apiStatus = v
+			l.status = v
 		case "retryInMs":
-			l.retryIn = v
+			l.wait = v
 		case "retryAttempt":
 			l.attempt = v
 		case "durationMs":
@@ -184,7 +201,7 @@ func (r *reader) parse(raw string) (l *line, err error) {
 		case "toolDenialKind":
 			l.denial = v.Str
 		case "toolDenialBeforeRun":
-			l.early = v.Type == gjson.True
+			l.deniedBeforeRun = v.Type == gjson.True
 		case "isMeta":
 			l.meta = v.Type == gjson.True
 		case "isCompactSummary":
@@ -192,11 +209,11 @@ func (r *reader) parse(raw string) (l *line, err error) {
 		case "isVisibleInTranscriptOnly":
 			l.unseen = v.Type == gjson.True
 		case "isApiErrorMessage":
-			l.failed = v.Type == gjson.True
+			l.gaveUp = v.Type == gjson.True
 		case "isSidechain":
 			l.side = v.Type == gjson.True
 		case "prUrl":
-			l.prUrl = v.Str
+			l.link = v.Str
 		case "id":
 			l.id = v.Str
 		case "querySource":
@@ -252,6 +269,11 @@ func (r *reader) read(n int64, raw []byte) error {
 	// Assistant and system lines bear no promptId: they belong to the prompt
 	// of the user's line before them in the same run.
 	s.Prompt = r.prompts[s.Agent]
+	if r.run != nil && l.kind != "api-request" {
+		if err := r.runBegun(l); err != nil {
+			return err
+		}
+	}
 	switch l.kind {
 	case "user":
 		return r.user(l)

@@ -106,11 +106,14 @@ func (names Names) parse(text json.RawMessage, space string) (*Schema, error) {
 		if s := names[fullName(name, space)]; s != nil {
 			return s, nil
 		}
-		return nil, fmt.Errorf("type %q unknown or unsupported", name)
+		return nil, fmt.Errorf("type %q is unknown or unsupported", name)
 	case '[':
 		var branches []json.RawMessage
 		if err := json.Unmarshal(text, &branches); err != nil {
 			return nil, err
+		}
+		if len(branches) == 0 {
+			return nil, fmt.Errorf("a union of nothing")
 		}
 		u := &Schema{Kind: Union}
 		for _, b := range branches {

@@ -1,0 +1,58 @@
+# Only Go and make are needed; make help lists the targets.
+
+GO            ?= go
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION       := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME      ?= 10s
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+
+.PHONY: build
+build: ## bin/flightlog
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: build ## the recorded sessions through the whole pipeline
+	bin/flightlog demo
+
+.PHONY: check
+check: ## format, vet, linters, arrows, generated files fresh
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run ./schemas/internal/generate -check
+	$(GO) test -run 'Arrows' .
+	$(GO) run $(GOLANGCI_LINT) run
+
+.PHONY: test
+test: ## every test
+	$(GO) test ./...
+
+.PHONY: test-kill
+test-kill: ## kill -9 at many more places than in make test
+	FLIGHTLOG_KILLS=40 $(GO) test -count=1 -timeout 15m -run 'Kill' ./cmd/... ./sinks/...
+
+.PHONY: race
+race: ## every test with the race detector
+	$(GO) test -race -short ./...
+
+.PHONY: bench
+bench: ## benchmarks of every package
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+.PHONY: bench-import
+bench-import: ## CPU of flightlog import on 250 MB of transcripts
+	FLIGHTLOG_IMPORT_MB=250 $(GO) test -count=1 -v -run '^TestImportCost$$' ./cmd/flightlog
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+		for name in $$($(GO) test -run '^$$' -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

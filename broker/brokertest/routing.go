@@ -1,0 +1,182 @@
+package brokertest
+
+import (
+	"errors"
+
+	"github.com/flightlog/flightlog/broker"
+)
+
+func outputsInOrder(b *bench) {
+	w := b.acquire(b, "worker")
+	var rows, rare []int
+	for i := range 60 {
+		switch {
+		case i%20 == 7:
+			w.commit(say(elsewhere, i), say(enriched, i, 1000+i))
+			rare = append(rare, i)
+			rows = append(rows, i, 1000+i)
+		case i%3 == 0:
+			w.commit()
+		default:
+			w.commit(say(enriched, i))
+			rows = append(rows, i)
+		}
+	}
+	w.flush()
+	frames := b.rows(enriched, rows...)
+	b.rows(elsewhere, rare...)
+	byNumber := map[int64][32]byte{}
+	for _, c := range b.acquire(b.open(), "reader").restored {
+		byNumber[c.CommitNumber] = c.Hash
+		if c.Routed >= c.CommitNumber {
+			b.Errorf("commit %d says that commit %d is routed", c.CommitNumber, c.Routed)
+		}
+	}
+	for _, f := range frames {
+		if f.Processor != "sessions" || f.SourcePartition != 1 || f.Generation != 1 {
+			b.Errorf("a frame names %s/%d, generation %d", f.Processor, f.SourcePartition, f.Generation)
+		}
+		if f.CommitHash != byNumber[f.LastCommit] || f.Watermark != 1000*f.LastCommit {
+			b.Errorf("a frame up to commit %d has its hash wrong, or watermark %d", f.LastCommit, f.Watermark)
+		}
+	}
+}
+
+func framesHoldRanges(b *bench) {
+	s := b.script()
+	var want []int
+	for i := range 100 {
+		s.commit(0, say(enriched, i))
+		want = append(want, i)
+	}
+	b.acquire(b, "next").flush()
+	if frames := b.rows(enriched, want...); len(frames) > 50 {
+		b.Errorf("%d frames for 100 small commits", len(frames))
+	}
+}
+
+func nextOwnerRoutes(b *bench) {
+	s := b.script()
+	routed := s.commit(0, say(enriched, 1), say(findings, 2), say(elsewhere, 3))
+	for _, to := range []broker.Log{enriched, findings, elsewhere} {
+		s.route(routed, to)
+	}
+	half := s.commit(1, say(enriched, 4), say(elsewhere, 5))
+	s.route(half, elsewhere)
+	s.commit(1, say(enriched, 6), say(deadLetters, 7))
+
+	w := b.acquire(b, "next")
+	w.commit(say(enriched, 8), say(findings, 9))
+	w.flush()
+	b.rows(enriched, 1, 4, 6, 8)
+	b.rows(findings, 2, 9)
+	b.rows(elsewhere, 3, 5)
+	b.rows(deadLetters, 7)
+
+	third := b.acquire(b.open(), "third")
+	third.commit()
+	third.flush()
+	third.commit()
+	if c := b.last(); c.Routed != c.CommitNumber-1 {
+		b.Errorf("commit %d says that %d is routed, want all before it", c.CommitNumber, c.Routed)
+	}
+	b.rows(enriched, 1, 4, 6, 8)
+	b.rows(deadLetters, 7)
+}
+
+func topicLostItsEnd(b *bench) {
+	s := b.script()
+	s.route(s.commit(0, say(enriched, 1)), enriched)
+	s.commit(1, say(enriched, 2))
+	s.commit(2, say(enriched, 3))
+	b.acquire(b, "next").flush()
+	b.rows(enriched, 1, 2, 3)
+}
+
+func topicAheadOfLog(b *bench) {
+	s := b.script()
+	s.commit(0, say(enriched, 1))
+	ghost := s.build(say(findings, 2))
+	s.route(ghost, findings)
+	if _, err := b.tryAcquire(b, "next"); !errors.Is(err, broker.ErrLost) {
+		b.Errorf("acquired with %v, want %v", err, broker.ErrLost)
+	}
+
+	s = b.script()
+	s.processor = "changes"
+	s.route(s.build(say(findings, 2)), findings)
+	if _, err := b.Acquire(b.ctx, "changes", 1, "next"); !errors.Is(err, broker.ErrLost) {
+		b.Errorf("acquired with an empty log with %v, want %v", err, broker.ErrLost)
+	}
+	if _, err := b.Acquire(b.ctx, "changes", 2, "next"); err != nil {
+		b.Errorf("another partition: %v", err)
+	}
+}
+
+func topicOfAnotherCommit(b *bench) {
+	s := b.script()
+	lost := s.build(say(enriched, 1))
+	lost.Owner = "whose commit is gone"
+	broker.AppendCommit(nil, lost, s.previous)
+	s.route(lost, enriched)
+	s.commit(0, say(enriched, 2))
+	s.commit(0)
+	if _, err := b.tryAcquire(b, "next"); !errors.Is(err, broker.ErrLost) {
+		b.Errorf("restored with %v, want %v", err, broker.ErrLost)
+	}
+}
+
+func survivesRestart(b *bench) {
+	if b.installation.Restart == nil {
+		b.Skip("the broker keeps nothing")
+	}
+	b.append(events, numbered(1, 10)...)
+	w := b.acquire(b, "before")
+	w.commit(say(enriched, 1))
+	w.commit(say(enriched, 2))
+	w.flush()
+	before := b.last()
+	b.must(b.Close())
+	b.installation.Restart(b.T)
+
+	b.Broker = b.open()
+	if got := payloads(b.take(b.read(events, 0), 10)); got[9] != "message 10" {
+		b.Errorf("read %q", got)
+	}
+	if after := b.last(); after.Hash != before.Hash {
+		b.Errorf("the last commit is %d, want %d", after.CommitNumber, before.CommitNumber)
+	}
+	w = b.acquire(b, "after")
+	w.commit(say(enriched, 3))
+	w.flush()
+	b.rows(enriched, 1, 2, 3)
+}
+
+func worksThroughRestart(b *bench) {
+	if b.installation.Restart == nil {
+		b.Skip("the broker keeps nothing")
+	}
+	b.append(events, "one")
+	r := b.read(events, 0)
+	b.take(r, 1)
+	w := b.acquire(b, "worker")
+	w.commit(say(enriched, 1))
+	w.commit(say(enriched, 2))
+	b.installation.Restart(b.T)
+
+	w.commit(say(enriched, 3))
+	w.flush()
+	b.rows(enriched, 1, 2, 3)
+	for {
+		_, err := b.Append(b.ctx, events, []byte("two"))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, broker.ErrRetry) && !errors.Is(err, broker.ErrUnknown) {
+			b.Fatal(err)
+		}
+	}
+	if got := payloads(b.take(r, 1)); got[0] != "two" {
+		b.Errorf("read %q, want %q", got, "two")
+	}
+}

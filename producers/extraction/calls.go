@@ -1,0 +1,495 @@
+package extraction
+
+import (
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// call walks a simple command: its substitutions, then what it runs.
+func (sh *shell) call(cmd *syntax.CallExpr) {
+	if len(cmd.Args) == 0 {
+		sh.assign(cmd.Assigns)
+		return
+	}
+	for _, assign := range cmd.Assigns {
+		sh.word(assign.Value)
+	}
+	args := make([]word, len(cmd.Args))
+	for i, arg := range cmd.Args {
+		args[i] = sh.word(arg)
+	}
+	sh.run(args)
+}
+
+// run tells what a program does by its words.
+func (sh *shell) run(args []word) {
+	args = unwrapped(args)
+	if len(args) == 0 || !args[0].known {
+		return
+	}
+	called, args := args[0], args[1:]
+	name := programName(called.text)
+	if sh.fromNetwork(called) {
+		sh.networkInstall(name)
+	}
+	switch name {
+	case "":
+	case "cd", "pushd", "popd":
+		sh.changeFolder(name, args)
+		sh.name("other", name, false)
+	case "eval":
+		sh.evaluate(args)
+	case "source", ".":
+		if len(args) > 0 && sh.fromNetwork(args[0]) {
+			sh.networkInstall("source")
+		}
+		sh.name("interpreter", "source", false)
+	case "find":
+		sh.find(args)
+	case "bash", "sh":
+		sh.runShell(name, args)
+	default:
+		if module, rest, ok := pythonModule(name, args); ok {
+			sh.run(append([]word{module}, rest...))
+			return
+		}
+		if programs()[name].class == "interpreter" && sh.runFile(name, args) {
+			return
+		}
+		sh.program(name, called.text, args)
+		sh.writesOf(name, args)
+	}
+}
+
+// fromNetwork tells a word that is loaded from the network, or a file that the
+// command loaded before.
+func (sh *shell) fromNetwork(w word) bool {
+	return w.fetched || w.known && w.text != "" && sh.fetched[sh.resolve(w.text)]
+}
+
+// unwrapped takes the programs off that do no more than run another one.
+func unwrapped(args []word) []word {
+	for len(args) > 0 && args[0].known {
+		name := baseName(args[0].text)
+		w, ok := wrappers[name]
+		rest := args[1:]
+		if !ok && len(rest) > 0 && rest[0].known {
+			w, ok = wrappers[name+" "+rest[0].text]
+			rest = rest[1:]
+		}
+		if !ok {
+			break
+		}
+		operands := w.operands
+		for len(rest) > 0 && rest[0].known {
+			arg := rest[0].text
+			if strings.HasPrefix(arg, "-") && arg != "-" {
+				if name == "command" && strings.EqualFold(arg, "-v") {
+					return []word{{text: "which", known: true}}
+				}
+				rest = rest[1:]
+				if listed(w.valued, arg) && len(rest) > 0 {
+					rest = rest[1:]
+				}
+				continue
+			}
+			if w.assigns && strings.Contains(arg, "=") {
+				rest = rest[1:]
+				continue
+			}
+			if operands == 0 {
+				break
+			}
+			operands--
+			rest = rest[1:]
+		}
+		if len(rest) == 0 {
+			break // env alone prints the environment
+		}
+		args = rest
+	}
+	return args
+}
+
+// programName is the name of a program in the table: its base name, under one
+// name where it has several (python3.12, pip3, ./gradlew).
+func programName(text string) string {
+	name := baseName(text)
+	switch name {
+	case ".":
+		return name
+	case "[":
+		return "test"
+	}
+	for _, suffix := range []string{".exe", ".cmd", ".bat"} {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	for _, family := range []string{"python", "pip", "ruby", "perl", "php", "lua", "pypy"} {
+		if rest, ok := strings.CutPrefix(name, family); ok && strings.Trim(rest, "0123456789.") == "" {
+			name = family
+		}
+	}
+	if other, ok := otherNames[name]; ok {
+		name = other
+	}
+	if !safeName(name) {
+		return ""
+	}
+	return name
+}
+
+// program names the line by a program and its subcommand, and sets the facts
+// that follow from them.
+func (sh *shell) program(name, path string, args []word) {
+	p, known := programs()[name]
+	if !known {
+		sh.unknown(name, path, args)
+		return
+	}
+	target, class, rest := name, p.class, args
+	var sub subcommand
+	for level := name; ; {
+		word, after, ok := findSubcommand(programs()[level].subs, rest)
+		if !ok {
+			break
+		}
+		sub, rest = programs()[level].subs[word], after
+		target, class, level = target+" "+word, sub.class, level+"."+word
+	}
+	switch {
+	case name == "pacman" && hasOption(args, "-S", 'S'), name == "nix-env" && hasOption(args, "-iA", 'i'):
+		class, sub.adds = "install", true
+	case runners[name]:
+		class, target = kindOfTargets(name, target, class, args)
+	case class == "package_manager":
+		class = kindOfPackageScript(target, rest)
+	case name == "node" && hasOption(args, "--test", 0):
+		class = "test"
+	}
+	if class == "test" && runsNone(args) {
+		class = "read"
+	}
+	switch {
+	case sub.adds && names(rest):
+		sh.networkInstall(target)
+	case class == "install":
+		sh.facts.Install = true
+	case class == "test":
+		sh.facts.Test = true
+	case target == "git commit":
+		sh.facts.Commit = sh.facts.Commit || !hasOption(rest, "--dry-run", 0)
+	case target == "git push":
+		sh.facts.Push = sh.facts.Push || !hasOption(rest, "--dry-run", 'n')
+	case name == "curl" || name == "wget":
+		sh.fetches = true
+	}
+	sh.name(class, target, telling[target])
+}
+
+// telling are the commands that tell more of a line than others of their class.
+var telling = map[string]bool{"git commit": true, "git push": true, "gh pr create": true, "gh pr merge": true}
+
+// unknown names the line by a program that is not in the table: a script by
+// what it is called.
+func (sh *shell) unknown(name, path string, args []word) {
+	class := "other"
+	if strings.ContainsAny(path, `/\`) || strings.HasSuffix(name, ".sh") {
+		class = "interpreter"
+		if kind := kindOfScript(name); kind != "" && !(kind == "test" && runsNone(args)) {
+			class = kind
+		}
+	}
+	sh.facts.Test = sh.facts.Test || class == "test"
+	sh.name(class, name, false)
+}
+
+// networkInstall notes that something named on the command line, or a script,
+// comes from the network.
+func (sh *shell) networkInstall(target string) {
+	sh.facts.Install, sh.facts.NetworkInstall = true, true
+	sh.name("network_install", target, false)
+}
+
+// runShell walks what a shell runs: the text after -c, its input where the
+// command says it, or a file.
+func (sh *shell) runShell(name string, args []word) {
+	reads := true // its input
+	for i, arg := range args {
+		text := arg.text
+		if text == "-s" || text == "-" {
+			break
+		}
+		if arg.known && strings.HasPrefix(text, "-") {
+			if !strings.HasPrefix(text, "--") && strings.HasSuffix(text, "c") && i+1 < len(args) {
+				sh.runText(name, args[i+1])
+				return
+			}
+			continue
+		}
+		reads = false
+		break
+	}
+	if !reads {
+		if !sh.runFile(name, args) {
+			sh.name("interpreter", name, false)
+		}
+		return
+	}
+	sh.runsInput = name
+	if script := sh.heredoc; script != "" {
+		sh.heredoc = ""
+		sh.apart(func() { sh.script(script) })
+	}
+	sh.name("interpreter", name, false)
+}
+
+// runText walks a script that stands in a word.
+func (sh *shell) runText(name string, script word) {
+	if script.fetched {
+		sh.networkInstall(name)
+	}
+	sh.apart(func() { sh.script(script.text) })
+	sh.name("interpreter", name, false)
+}
+
+// evaluate walks the words of eval as the script that they make.
+func (sh *shell) evaluate(args []word) {
+	var script []string
+	for _, arg := range args {
+		if arg.fetched {
+			sh.networkInstall("eval")
+		}
+		if !arg.known {
+			sh.name("interpreter", "eval", false)
+			return
+		}
+		script = append(script, arg.text)
+	}
+	sh.script(strings.Join(script, " "))
+	sh.name("interpreter", "eval", false)
+}
+
+// pythonModule is the program that python -m runs, where it is one of the
+// table.
+func pythonModule(name string, args []word) (module word, rest []word, ok bool) {
+	if name != "python" {
+		return word{}, nil, false
+	}
+	for i, arg := range args {
+		if arg.text == "-m" && i+1 < len(args) {
+			_, ok := programs()[args[i+1].text]
+			return args[i+1], args[i+2:], ok
+		}
+		if !strings.HasPrefix(arg.text, "-") {
+			break
+		}
+	}
+	return word{}, nil, false
+}
+
+// runFile names the line by the file that an interpreter runs, if it came from
+// the network or its name tells of a test or build. Without a file the
+// interpreter runs its input.
+func (sh *shell) runFile(name string, args []word) bool {
+	for i, arg := range args {
+		if arg.known && len(arg.text) > 1 && arg.text[0] == '-' {
+			if arg.text[1] != '-' && strings.ContainsAny(arg.text, "ecpErR") {
+				return false // code on the command line
+			}
+			continue
+		}
+		if arg.text == "-" {
+			break
+		}
+		if sh.fromNetwork(arg) {
+			sh.networkInstall(name)
+			return true
+		}
+		file := baseName(arg.text)
+		kind := ""
+		if strings.ContainsAny(arg.text, "./") {
+			kind = kindOfScript(file)
+		}
+		if (file == "manage.py" || file == "setup.py" || file == "artisan") && i+1 < len(args) {
+			kind = kindOfScript(args[i+1].text)
+		}
+		if kind == "" || kind == "test" && runsNone(args) {
+			return false
+		}
+		sh.facts.Test = sh.facts.Test || kind == "test"
+		sh.name(kind, name, false)
+		return true
+	}
+	if sh.runsInput == "" && !hasOption(args, "--version", 'v') && !hasOption(args, "--test", 0) {
+		sh.runsInput = name
+	}
+	return false
+}
+
+// changeFolder follows cd. A folder that is not known makes paths stay as they
+// are written.
+func (sh *shell) changeFolder(name string, args []word) {
+	for len(args) > 0 && args[0].known && len(args[0].text) > 1 && args[0].text[0] == '-' {
+		args = args[1:]
+	}
+	switch {
+	case name == "popd" || len(args) > 0 && (!args[0].known || args[0].text == "-"):
+		sh.cwd = ""
+	case len(args) == 0:
+		sh.cwd = "~"
+	case args[0].text != "":
+		sh.cwd = sh.resolve(args[0].text)
+	}
+}
+
+// find runs programs and deletes files that it finds; which, nobody knows.
+func (sh *shell) find(args []word) {
+	class := "search"
+	for i, arg := range args {
+		switch arg.text {
+		case "-delete":
+			class = "delete"
+		case "-exec", "-execdir", "-ok", "-okdir":
+			rest := args[i+1:]
+			for end, word := range rest {
+				if word.text == ";" || word.text == "+" {
+					rest = rest[:end]
+					break
+				}
+			}
+			called := make([]word, len(rest))
+			for at, word := range rest {
+				if !strings.Contains(word.text, "{}") {
+					called[at] = word
+				}
+			}
+			sh.run(called)
+		}
+	}
+	sh.name(class, "find", false)
+}
+
+// findSubcommand is the first operand, if it is one of the known subcommands.
+// What follows an option may be its value.
+func findSubcommand(subs map[string]subcommand, args []word) (name string, rest []word, ok bool) {
+	afterOption := false
+	for i := 0; i < len(args) && args[i].known; i++ {
+		text := args[i].text
+		switch _, known := subs[text]; {
+		case known:
+			return text, args[i+1:], true
+		case strings.HasPrefix(text, "-") || strings.HasPrefix(text, "+"):
+			afterOption = true
+			if valuedOptions[text] {
+				i++
+			}
+		case !afterOption:
+			return "", args, false
+		default:
+			afterOption = false
+		}
+	}
+	return "", args, false
+}
+
+// runners run targets that a repository names.
+var runners = set("make gmake just task rake invoke gradle mvn ant sbt lein nx turbo bazel buck2 xcodebuild rails mix ninja cmake meson")
+
+// kindOfTargets is the class of the targets that a runner is given, the most
+// telling one, and the runner's name with that target if it is a common one.
+func kindOfTargets(name, target, class string, args []word) (string, string) {
+	for _, arg := range operands(args, "-C -f -j -p -P -pl --file --project-dir") {
+		kind := kindOfScript(arg.text)
+		if arg.text == "check" || arg.text == "verify" {
+			kind = "test"
+		}
+		if kind != "" && class != "test" && !strings.Contains(arg.text, "=") {
+			class = kind
+			if _, common := programs()[name].subs[arg.text]; common {
+				target = name + " " + arg.text
+			}
+		}
+	}
+	return class, target
+}
+
+// kindOfPackageScript is the class of a script of a package that npm run and
+// the like are given.
+func kindOfPackageScript(target string, rest []word) string {
+	switch {
+	case target == "yarn" && len(rest) == 0:
+		return "install"
+	case target == "yarn" || target == "pnpm" || target == "bun", strings.HasSuffix(target, " run"),
+		strings.HasSuffix(target, " run-script"), strings.HasSuffix(target, " task"):
+		if scripts := operands(rest, "-w --workspace --prefix --filter -F --cwd -C"); len(scripts) > 0 {
+			if kind := kindOfScript(scripts[0].text); kind != "" {
+				return kind
+			}
+		}
+	}
+	return "package_manager"
+}
+
+// runsNone tells a test command that runs no test.
+func runsNone(args []word) bool {
+	for _, arg := range args {
+		switch arg.text {
+		case "--help", "-h", "--version", "--no-run", "--collect-only", "--co", "--listTests", "--list", "-list",
+			"--list-tests", "--dry-run", "--showConfig", "--init", "--fixtures", "-DskipTests", "-DskipTests=true",
+			"-Dmaven.test.skip=true":
+			return true
+		}
+	}
+	return false
+}
+
+// names tells whether an install command names something that comes from the
+// network: an operand that is no file of the machine.
+func names(args []word) bool {
+	for i := 0; i < len(args); i++ {
+		text := args[i].text
+		switch {
+		case !args[i].known:
+			return true
+		case strings.HasPrefix(text, "-"):
+			if installValues[text] {
+				i++
+			}
+		case text == "" || text[0] == '.' || text[0] == '/' || text[0] == '~' || strings.HasPrefix(text, "file:"):
+		case strings.Contains(text, "://"):
+			return true
+		case strings.HasSuffix(text, ".whl") || strings.HasSuffix(text, ".tgz") || strings.HasSuffix(text, ".deb") ||
+			strings.HasSuffix(text, ".rpm") || strings.HasSuffix(text, ".tar.gz") || strings.HasSuffix(text, ".gem"):
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// hasOption tells whether an option is among the words, in its long form or as
+// a letter among others (0 for none).
+func hasOption(args []word, long string, short byte) bool {
+	for _, arg := range args {
+		if arg.text == long || strings.HasPrefix(arg.text, long+"=") && strings.HasPrefix(long, "--") {
+			return true
+		}
+		if short != 0 && len(arg.text) > 1 && arg.text[0] == '-' && arg.text[1] != '-' && strings.IndexByte(arg.text, short) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// listed tells whether a word stands in a list of words with one blank between.
+func listed(list, word string) bool {
+	for list != "" {
+		first, rest, _ := strings.Cut(list, " ")
+		if first == word {
+			return true
+		}
+		list = rest
+	}
+	return false
+}
