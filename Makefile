@@ -7,7 +7,7 @@ FUZZTIME      ?= 10s
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## bin/flightlog
@@ -21,7 +21,7 @@ demo: build ## the recorded sessions through the whole pipeline
 check: ## format, vet, linters, arrows, generated files fresh
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) run ./schemas/internal/generate -check
+	$(GO) run ./schemas/internal/generate -check -dir schemas
 	$(GO) test -run 'Arrows' .
 	$(GO) run $(GOLANGCI_LINT) run
 

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -50,12 +51,22 @@ func (e *BadInput) Error() string { return e.Reason + ": " + e.Detail }
 //
 // Memory is bounded by twice the longest line handed on.
 func Lines(r io.Reader, source string, witness schemas.Witness, sink Sink, read func(line int64, raw []byte) error) error {
-	l := lines{r: r, source: Homeless(source), witness: witness, sink: sink, read: read}
-	if err := l.all(); err != nil {
+	l := lines{r: r, source: Homeless(source), witness: witness, sink: sink, read: read, buf: *buffers.Get().(*[]byte)}
+	err := l.all()
+	if buf := l.buf; len(buf) <= 1<<20 {
+		buffers.Put(&buf)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot read %s at line %d: %w", l.source, l.line, err)
 	}
 	return nil
 }
+
+// buffers are kept from file to file: most files are small.
+var buffers = sync.Pool{New: func() any {
+	buf := make([]byte, 64<<10)
+	return &buf
+}}
 
 type lines struct {
 	r       io.Reader
@@ -70,7 +81,6 @@ type lines struct {
 }
 
 func (l *lines) all() error {
-	l.buf = make([]byte, 64<<10)
 	searched := 0 // bytes after start without a newline
 	for {
 		if n := bytes.IndexByte(l.buf[l.start+searched:l.end], '\n'); n >= 0 {

@@ -65,7 +65,7 @@ func (c *Config) Validate() error {
 	case c.URL == "" && c.InProcess == nil:
 		wrong("url", `""`, "must name a server such as nats://127.0.0.1:4222")
 	case c.URL != "" && c.InProcess != nil:
-		wrong("url", c.URL, "must be empty with an embedded server")
+		wrong("url", "set", "must be empty with an embedded server")
 	}
 	for server := range strings.SplitSeq(c.URL, ",") {
 		u, err := url.Parse(server)

@@ -67,7 +67,12 @@ func asked(ctx context.Context, err error) error {
 
 func wrap(err, class error) error { return fmt.Errorf("%w: %w", err, class) }
 
-// logAsync reports what the client finds out on its own.
+// logAsync reports what the client finds out on its own. A slow consumer is a
+// reader whose caller is slow: what is dropped is a status that the server
+// sends behind the last message of a pull, and a feed would see the gap if it
+// were a message.
 func logAsync(_ *nats.Conn, _ *nats.Subscription, err error) {
-	slog.Warn("nats connection", "error", err)
+	if !errors.Is(err, nats.ErrSlowConsumer) {
+		slog.Warn("nats connection", "error", err)
+	}
 }

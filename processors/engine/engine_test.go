@@ -243,4 +243,3 @@ func TestTheWatermarkWaitsForEveryWitnessThatSpeaks(t *testing.T) {
 		t.Errorf("OTLP silent for a minute leaves the minimum: %d", mark())
 	}
 }
-

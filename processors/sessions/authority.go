@@ -70,14 +70,23 @@ func by(first ...channel) (a authority) {
 
 // The orders that fields follow (DESIGN §4, contracts/claude-code.md §6).
 var (
-	timesBy    = by(hook, transcript, otlpLog, otlpSpan) // when it happened
-	recordBy   = by(transcript, hook, otlpLog, otlpSpan) // what the client wrote down in full
-	tokensBy   = by(otlpLog, transcript, otlpSpan)       // usage; a broken stream is right in all
-	servedBy   = by(transcript, otlpSpan, otlpLog)       // speed as served: OTLP says what was asked for
-	durationBy = by(hook, otlpLog, transcript, otlpSpan) // spans count the wait for the user
-	decisionBy = by(otlpLog, transcript, hook, otlpSpan) // approvals: OTLP decision, then the rest
-	spansBy    = by(otlpSpan, otlpLog, transcript, hook) // attempts: spans count every one
+	timesBy    = by(hook, transcript, otlpLog, otlpSpan)   // when it happened
+	recordBy   = by(transcript, hook, otlpLog, otlpSpan)   // what the client wrote down in full
+	tokensBy   = by(otlpLog, transcript, otlpSpan)         // usage; a broken stream is right in all
+	servedBy   = by(transcript, otlpSpan, otlpLog)         // speed as served: OTLP says what was asked for
+	durationBy = by(hook, otlpLog, transcript, otlpSpan)   // spans count the wait for the user
+	decisionBy = by(otlpLog, transcript, hook, otlpSpan)   // approvals: OTLP decision, then the rest
+	namesBy    = by(git, forge, otlpLog, transcript, hook) // commit ids: whole before abbreviated
+	spansBy    = by(otlpSpan, otlpLog, transcript, hook)   // attempts: spans count every one
 )
+
+// anyone is believed: the join alone decides.
+var anyone = func() (a authority) {
+	for c := range a {
+		a[c] = 1
+	}
+	return a
+}()
 
 // join decides between two values of the same rank.
 type join uint8
@@ -142,7 +151,6 @@ const (
 const (
 	nOccurredAt = iota
 	nDecidedAt
-	nEndedAt
 	nDurationMs
 	nSuccess
 	nTextLength
@@ -163,7 +171,6 @@ const (
 	nAttempt
 	nWaitMs
 	nExitStatus
-	nDone
 	nLinesAdded
 	nLinesRemoved
 	nChangeGrade
@@ -287,13 +294,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{nDecidedAt, decisionBy, least, func(e *schemas.Event) schemas.OptLong {
 				return schemas.OptLong{Value: e.OccurredAt, Valid: e.Body.Tool.ApprovalDecision != ""}
 			}},
-			{nEndedAt, timesBy, greatest, func(e *schemas.Event) schemas.OptLong {
-				return schemas.OptLong{Value: e.OccurredAt, Valid: e.Body.Tool.Done}
-			}},
 			{nExitStatus, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ExitStatus }},
-			{nDone, recordBy, greatest, func(e *schemas.Event) schemas.OptLong {
-				return schemas.OptLong{Value: 1, Valid: e.Body.Tool.Done}
-			}},
 		},
 	},
 	schemas.EventBodyArtifact: {
@@ -303,13 +304,13 @@ var families = map[schemas.EventBodyBranch]struct {
 			{tOperation, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.Operation }},
 			{tDiffHash, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.DiffHash }},
 			{tProtectedClass, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.ProtectedClass }},
-			{tCommitId, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.CommitId }},
+			{tCommitId, namesBy, func(e *schemas.Event) string { return e.Body.Artifact.CommitId }},
 			{tChangeId, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.ChangeId }},
 		},
 		numbers: []numberField{
 			{nLinesAdded, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Artifact.LinesAdded }},
 			{nLinesRemoved, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Artifact.LinesRemoved }},
-			{nChangeGrade, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return symbol(uint8(e.Body.Artifact.ChangeGrade)) }},
+			{nChangeGrade, anyone, greatest, func(e *schemas.Event) schemas.OptLong { return symbol(uint8(e.Body.Artifact.ChangeGrade)) }},
 			{nTestOutcome, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return symbol(uint8(e.Body.Artifact.TestOutcome)) }},
 			{nTestsPassed, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Artifact.TestsPassed }},
 			{nTestsFailed, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Artifact.TestsFailed }},
@@ -335,6 +336,14 @@ func symbol(s uint8) schemas.OptLong {
 // changed: a merge that changes nothing is the duplicate.
 func (f *fact) merge(e *schemas.Event) (changed bool) {
 	c := channelOf(e)
+	if bit := uint16(1) << c; f.shown&bit == 0 {
+		f.shown |= bit
+		changed = true
+	}
+	if bit := uint16(1) << c; e.Body.Branch == schemas.EventBodyTool && e.Body.Tool.Done && f.ended&bit == 0 {
+		f.ended |= bit
+		changed = true
+	}
 	if bit := uint16(1) << e.Witness; f.witnesses&bit == 0 {
 		f.witnesses |= bit
 		changed = true

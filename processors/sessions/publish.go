@@ -17,15 +17,19 @@ const (
 	goodbye = 130e6
 )
 
-// witnessesOf are those that can tell of a kind at all; a fact does not wait
-// for the others.
-func witnessesOf(k schemas.Kind) uint16 {
-	const hook, transcript, otlp = 1 << schemas.WitnessHook, 1 << schemas.WitnessTranscript, 1 << schemas.WitnessOtlp
+// tellersOf are the channels that can tell of a kind; a fact does not wait for
+// the others.
+func tellersOf(k schemas.Kind) uint16 {
+	const hook, transcript, log, span = 1 << hook, 1 << transcript, 1 << otlpLog, 1 << otlpSpan
 	switch k {
-	case schemas.KindModelRequest, schemas.KindModelError:
-		return transcript | otlp
-	case schemas.KindToolCall, schemas.KindPrompt, schemas.KindSubagent, schemas.KindCompaction:
-		return hook | transcript | otlp
+	case schemas.KindModelRequest:
+		return transcript | log | span
+	case schemas.KindModelError:
+		return transcript | log
+	case schemas.KindToolCall:
+		return hook | transcript | log | span
+	case schemas.KindPrompt, schemas.KindCompaction:
+		return hook | transcript | log
 	case schemas.KindFileChange, schemas.KindCommit, schemas.KindPush, schemas.KindPullRequest,
 		schemas.KindTestRun, schemas.KindTurnEnd:
 		return hook | transcript
@@ -33,15 +37,17 @@ func witnessesOf(k schemas.Kind) uint16 {
 	return hook
 }
 
-// complete tells that nothing essential of the fact is still to come.
-func (f *fact) complete() bool {
+// whole tells that everybody who has spoken in the session, and can tell of
+// such a fact, has said what they know.
+func (f *fact) whole(s *session) bool {
+	told := f.shown
 	switch f.kind {
 	case schemas.KindToolCall:
-		return f.numbers[nDone].rank != 0
-	case schemas.KindApproval, schemas.KindSubagent:
-		return false
+		told = f.ended
+	case schemas.KindApproval, schemas.KindSubagent, schemas.KindSessionStart:
+		return false // more is always to come
 	}
-	return true
+	return tellersOf(f.kind)&s.shown&^told == 0
 }
 
 // arrange decides when a fact that changed is said.
@@ -52,7 +58,7 @@ func (x *fold) arrange(s *session, f *fact) {
 		// It says that all rows of the session stand: the sweep at the end does.
 	case f.version > 0:
 		f.dueBy(max(now, f.published+nextVersion))
-	case f.critical, f.complete() && witnessesOf(f.kind)&s.witnesses&^f.witnesses == 0:
+	case f.critical, f.whole(s):
 		x.publish(s, f, false)
 	default:
 		f.dueBy(f.first + firstVersion)

@@ -40,7 +40,9 @@ func linkKey(s schemas.Id, call schemas.Id) string {
 type fact struct {
 	key         schemas.Id
 	kind        schemas.Kind
-	witnesses   uint16 // bit by schemas.Witness
+	witnesses   uint16 // merged so far: bit by schemas.Witness
+	shown       uint16 // the same, bit by channel
+	ended       uint16 // tool calls: channels that saw its end
 	captureMode schemas.CaptureMode
 	critical    bool
 	first       int64      // append time of its first event, µs
@@ -58,7 +60,7 @@ type fact struct {
 type session struct {
 	id        schemas.Id
 	facts     int64  // facts listed in its pages
-	witnesses uint16 // shown so far
+	shown     uint16 // who has spoken, bit by channel
 	lastEvent int64  // latest occurred_at, µs
 	endAt     int64  // append time at which it counts as ended, 0 = it has ended and nothing came since
 	closing   bool   // the client said the session ends
@@ -253,6 +255,8 @@ func (f *fact) encode() []byte {
 	e.id(f.key)
 	e.id(f.cause)
 	e.uint(uint64(f.witnesses))
+	e.uint(uint64(f.shown))
+	e.uint(uint64(f.ended))
 	e.int(f.first)
 	e.int(f.due)
 	e.int(f.published)
@@ -274,7 +278,7 @@ func (f *fact) decode(b []byte) error {
 	d.version()
 	f.kind, f.captureMode, f.critical = schemas.Kind(d.byte()), schemas.CaptureMode(d.byte()), d.byte() != 0
 	f.key, f.cause = d.id(), d.id()
-	f.witnesses = uint16(d.uint())
+	f.witnesses, f.shown, f.ended = uint16(d.uint()), uint16(d.uint()), uint16(d.uint())
 	f.first, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int()
 	f.row = append([]byte(nil), d.take(d.uint())...)
 	d.texts(f.texts[:])
@@ -296,7 +300,7 @@ func (s *session) encode() []byte {
 	e = append(e, recordVersion)
 	e.id(s.id)
 	e.int(s.facts)
-	e.uint(uint64(s.witnesses))
+	e.uint(uint64(s.shown))
 	e.int(s.lastEvent)
 	e.int(s.endAt)
 	e.bool(s.closing)
@@ -314,7 +318,7 @@ func (s *session) decode(b []byte) error {
 	*s = session{}
 	d := decoder{b: b}
 	d.version()
-	s.id, s.facts, s.witnesses = d.id(), d.int(), uint16(d.uint())
+	s.id, s.facts, s.shown = d.id(), d.int(), uint16(d.uint())
 	s.lastEvent, s.endAt, s.closing = d.int(), d.int(), d.byte() != 0
 	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.branchAt = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.int()
 	d.texts(s.texts[:])

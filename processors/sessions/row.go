@@ -52,12 +52,19 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 	if r.RootSessionId == "" {
 		r.RootSessionId = r.SessionId
 	}
+	if f.kind == schemas.KindSessionStart || f.kind == schemas.KindSessionEnd {
+		r.PromptId = "" // it belongs to no prompt, whatever ran last
+	}
 	x.place(r, s, f)
 	switch r.Family {
 	case schemas.FamilySession:
-		r.Detail = first(t[tReason], t[tCommand], t[tAgentType])
-		if f.kind == schemas.KindSubagent {
+		switch f.kind {
+		case schemas.KindPrompt:
+			r.Detail = first(t[tCommand], t[tReason])
+		case schemas.KindSubagent:
 			r.Detail = t[tAgentType].value
+		default:
+			r.Detail = t[tReason].value
 		}
 		r.ResultHash = t[tTextHash].value
 		r.FilePath = t[tPath].value

@@ -125,11 +125,13 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	before := inherited(f)
 	shared := x.share(s, e)
 	changed := f.merge(e)
+	if e.OccurredAt > s.lastEvent {
+		s.lastEvent, s.changed = e.OccurredAt, true
+	}
 	if !changed && !shared {
 		return engine.Duplicate, nil
 	}
 	s.changed = true
-	s.lastEvent = max(s.lastEvent, e.OccurredAt)
 	s.expectEnd(e, x.tx.Now())
 	if shared || f.kind == schemas.KindPrompt && f.version > 0 && inherited(f) != before {
 		s.sweepLater(x.tx.Now())
@@ -173,11 +175,11 @@ func validate(e *schemas.Event) error {
 // share joins what an event says of its whole session. It tells whether a
 // shared column changed.
 func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
-	if bit := uint16(1) << e.Witness; s.witnesses&bit == 0 {
-		s.witnesses |= bit
+	c := channelOf(e)
+	if bit := uint16(1) << c; s.shown&bit == 0 {
+		s.shown |= bit
 		s.changed = true
 	}
-	c := channelOf(e)
 	for _, v := range [...]struct {
 		field int
 		value string
@@ -201,7 +203,11 @@ func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
 			changed = true
 		}
 	}
-	if t := &s.texts[sBranch]; e.Branch != "" && (t.rank == 0 || e.OccurredAt < s.branchAt ||
+	// The branch of a commit or push is where that went, not where the session
+	// began; OTLP tells a branch after a commit only.
+	elsewhere := e.Kind == schemas.KindCommit || e.Kind == schemas.KindPush || e.Kind == schemas.KindPullRequest ||
+		e.Witness == schemas.WitnessOtlp
+	if t := &s.texts[sBranch]; e.Branch != "" && !elsewhere && (t.rank == 0 || e.OccurredAt < s.branchAt ||
 		e.OccurredAt == s.branchAt && e.Branch < t.value) {
 		if e.Branch != t.value {
 			changed = true

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flightlog/flightlog/loadtest/recordings"
 	"github.com/flightlog/flightlog/producers"
 	"github.com/flightlog/flightlog/producers/claudecode/hooks"
 	"github.com/flightlog/flightlog/producers/claudecode/transcripts"
@@ -43,7 +42,7 @@ func perMB(b *testing.B, size int64, run func()) {
 
 // BenchmarkTranscripts reads all recorded transcripts.
 func BenchmarkTranscripts(b *testing.B) {
-	files, err := transcripts.Find(recordings.Dir(b))
+	files, err := transcripts.Find(recorded)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -66,7 +65,7 @@ func BenchmarkTranscripts(b *testing.B) {
 
 // BenchmarkHooks reads all recorded hooks.
 func BenchmarkHooks(b *testing.B) {
-	files, err := filepath.Glob(filepath.Join(recordings.Dir(b), "*", "hooks.ndjson"))
+	files, err := filepath.Glob(filepath.Join(recorded, "*", "hooks.ndjson"))
 	if err != nil {
 		b.Fatal(err)
 	}

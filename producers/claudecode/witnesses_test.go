@@ -14,6 +14,25 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
+// recorded is the folder of the unpacked recordings. Unpacking takes longer than
+// most tests, so they share it.
+var recorded string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "flightlog-claudecode-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			err = recordings.Unpack(dir)
+		}
+		if err != nil {
+			panic(err)
+		}
+		recorded = dir
+		return m.Run()
+	}())
+}
+
 // options are those of the recorded machine.
 var options = claudecode.Options{
 	Host: "devbox",
@@ -55,7 +74,7 @@ func (k *kept) of(kind schemas.Kind) (events []schemas.Event) {
 func hooksOf(t testing.TB, scenario string) *kept {
 	t.Helper()
 	k := &kept{}
-	file, err := os.Open(filepath.Join(recordings.Dir(t), scenario, "hooks.ndjson"))
+	file, err := os.Open(filepath.Join(recorded, scenario, "hooks.ndjson"))
 	if os.IsNotExist(err) {
 		return k
 	}
@@ -73,7 +92,7 @@ func hooksOf(t testing.TB, scenario string) *kept {
 func transcriptsOf(t testing.TB, scenario string) *kept {
 	t.Helper()
 	k := &kept{}
-	projects := filepath.Join(recordings.Dir(t), scenario, "projects")
+	projects := filepath.Join(recorded, scenario, "projects")
 	if _, err := os.Stat(projects); os.IsNotExist(err) {
 		return k
 	}

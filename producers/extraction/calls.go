@@ -30,8 +30,8 @@ func (sh *shell) run(args []word) {
 	}
 	called, args := args[0], args[1:]
 	name := programName(called.text)
-	if sh.fromNetwork(called) {
-		sh.networkInstall(name)
+	if by := sh.fromNetwork(called); by != "" {
+		sh.networkInstall(by)
 	}
 	switch name {
 	case "":
@@ -41,8 +41,8 @@ func (sh *shell) run(args []word) {
 	case "eval":
 		sh.evaluate(args)
 	case "source", ".":
-		if len(args) > 0 && sh.fromNetwork(args[0]) {
-			sh.networkInstall("source")
+		if len(args) > 0 && sh.fromNetwork(args[0]) != "" {
+			sh.networkInstall(sh.fromNetwork(args[0]))
 		}
 		sh.name("interpreter", "source", false)
 	case "find":
@@ -62,10 +62,13 @@ func (sh *shell) run(args []word) {
 	}
 }
 
-// fromNetwork tells a word that is loaded from the network, or a file that the
-// command loaded before.
-func (sh *shell) fromNetwork(w word) bool {
-	return w.fetched || w.known && w.text != "" && sh.fetched[sh.resolve(w.text)]
+// fromNetwork is the program that loads a word from the network, or that loaded
+// the file that it names; "" if none does.
+func (sh *shell) fromNetwork(w word) string {
+	if !w.known || w.text == "" {
+		return w.fetched
+	}
+	return sh.fetched[sh.resolve(w.text)]
 }
 
 // unwrapped takes the programs off that do no more than run another one.
@@ -182,7 +185,7 @@ func (sh *shell) program(name, path string, args []word) {
 	case target == "git push":
 		sh.facts.Push = sh.facts.Push || !hasOption(rest, "--dry-run", 'n')
 	case name == "curl" || name == "wget":
-		sh.fetches = true
+		sh.fetches = name
 	}
 	sh.name(class, target, telling[target])
 }
@@ -246,8 +249,8 @@ func (sh *shell) runShell(name string, args []word) {
 
 // runText walks a script that stands in a word.
 func (sh *shell) runText(name string, script word) {
-	if script.fetched {
-		sh.networkInstall(name)
+	if script.fetched != "" {
+		sh.networkInstall(script.fetched)
 	}
 	sh.apart(func() { sh.script(script.text) })
 	sh.name("interpreter", name, false)
@@ -257,8 +260,8 @@ func (sh *shell) runText(name string, script word) {
 func (sh *shell) evaluate(args []word) {
 	var script []string
 	for _, arg := range args {
-		if arg.fetched {
-			sh.networkInstall("eval")
+		if arg.fetched != "" {
+			sh.networkInstall(arg.fetched)
 		}
 		if !arg.known {
 			sh.name("interpreter", "eval", false)
@@ -302,8 +305,8 @@ func (sh *shell) runFile(name string, args []word) bool {
 		if arg.text == "-" {
 			break
 		}
-		if sh.fromNetwork(arg) {
-			sh.networkInstall(name)
+		if by := sh.fromNetwork(arg); by != "" {
+			sh.networkInstall(by)
 			return true
 		}
 		file := baseName(arg.text)

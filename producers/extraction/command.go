@@ -3,6 +3,7 @@ package extraction
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -62,20 +63,13 @@ const (
 // command over 64 KiB the first 64 KiB are read. It takes about 10 µs for an
 // ordinary command and a second at worst for a hostile one.
 func Command(command, cwd string) (facts CommandFacts) {
-	sh := shell{facts: &facts, cwd: cwd, vars: map[string]string{}, fetched: map[string]bool{}, rank: -1}
-	defer func() {
-		if recover() != nil { // a parser that gives up on hostile input
-			facts.ParseError = true
-		}
-		if facts.Class == "" {
-			facts.Class = "other"
-		}
-	}()
+	sh := shell{facts: &facts, cwd: cwd, vars: map[string]string{}, fetched: map[string]string{}, rank: -1}
 	if len(command) > mostCommand {
 		command = strings.ToValidUTF8(command[:mostCommand], "")
 		facts.ParseError = true
 	}
 	sh.script(command)
+	facts.Class = cmp.Or(facts.Class, "other")
 	return facts
 }
 
@@ -87,11 +81,11 @@ type shell struct {
 	nested     int
 	cwd        string            // "" if not known
 	vars       map[string]string // set to a literal by the command itself
-	fetched    map[string]bool   // files that came from the network
+	fetched    map[string]string // files that came from the network, by the program that loaded them
 
 	redirected bool // what is being walked writes to a file by a redirection
 	// Of the pipeline that is being walked.
-	fetches   bool   // something in it prints what it loads from the network
+	fetches   string // the program in it that prints what it loads from the network
 	runsInput string // the program in it that runs its input as a script
 	heredoc   string // its input, where the text says it
 }
@@ -105,18 +99,33 @@ func (sh *shell) script(text string) {
 	}
 	sh.nested++
 	defer func() { sh.nested-- }()
-	file, err := syntax.NewParser().Parse(strings.NewReader(text), "")
+	file, err := parsed(text)
 	for range 4 {
 		if err == nil {
 			break
 		}
 		sh.facts.ParseError = true
+		before := text
 		text = mended(text, err)
-		file, err = syntax.NewParser(syntax.RecoverErrors(8)).Parse(strings.NewReader(text), "")
+		file, err = parsed(text, syntax.RecoverErrors(8))
+		if text == before {
+			break
+		}
 	}
 	if file != nil {
 		sh.list(file.Stmts)
 	}
+}
+
+// parsed is the syntax tree of a text, as far as there is one. A parser that
+// panics on hostile input has found an error too.
+func parsed(text string, options ...syntax.ParserOption) (file *syntax.File, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			file, err = nil, fmt.Errorf("cannot parse: %v", cause)
+		}
+	}()
+	return syntax.NewParser(options...).Parse(strings.NewReader(text), "")
 }
 
 // mended adds the end of a here-document that was cut off, which the parser
@@ -229,17 +238,17 @@ func (sh *shell) pipeline(cmd *syntax.BinaryCmd) {
 		cmd = left
 	}
 	fetches, runs, heredoc := sh.fetches, sh.runsInput, sh.heredoc
-	sh.fetches, sh.heredoc = false, ""
+	sh.fetches, sh.heredoc = "", ""
 	for i := len(stages) - 1; i >= 0; i-- {
 		loaded := sh.fetches
 		sh.runsInput = ""
 		sh.apart(func() { sh.statement(stages[i]) })
-		if loaded && sh.runsInput != "" {
-			sh.networkInstall(sh.runsInput)
+		if loaded != "" && sh.runsInput != "" {
+			sh.networkInstall(loaded)
 		}
 		runs = cmp.Or(runs, sh.runsInput)
 	}
-	sh.fetches, sh.runsInput, sh.heredoc = fetches || sh.fetches, runs, heredoc
+	sh.fetches, sh.runsInput, sh.heredoc = cmp.Or(fetches, sh.fetches), runs, heredoc
 }
 
 // loop walks the body of a loop once for each literal that it goes over.

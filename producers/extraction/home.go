@@ -102,7 +102,7 @@ func nextHome(text string) (start, end int) {
 		}
 		at += from
 		from = at + 1
-		if after := text[at+len("/root"):]; standsAlone(text[:at]) && (after == "" || after[0] == '/') {
+		if after := text[at+len("/root"):]; standsAlone(text[:at]) && (after == "" || !nameByte[after[0]]) {
 			start, end = at, at+len("/root")
 			break
 		}
@@ -139,9 +139,18 @@ func standsAlone(before string) bool {
 	if before == "" {
 		return true
 	}
-	c := before[len(before)-1]
-	return !isAlnum(c) && c != '_' && c != '.' && c != '-' && c != '~' && c != '}' && c < 0x80
+	return !nameByte[before[len(before)-1]]
 }
+
+// nameByte may be part of the name of a folder, or end a variable or ~ that
+// stands for one.
+var nameByte = func() [256]bool {
+	set := byteSet("_.-~}")
+	for b := 0x80; b < len(set); b++ {
+		set[b] = true
+	}
+	return set
+}()
 
 // loginEnd is the length of the login that a text begins with. It ends at a
 // separator; a login may hold a blank only if one follows.

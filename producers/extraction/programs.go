@@ -392,7 +392,7 @@ var valuedOptions = set(`-C --git-dir --work-tree --prefix --cwd --dir --directo
 // installValues take a value of their own in commands that install; the value
 // is no package.
 var installValues = set(`-r --requirement -c --constraint -e --editable -t --target --prefix --root -i --index-url
-	--extra-index-url -f --find-links --python -p --path --registry --cache -C --dir --cwd -n --name -w --workspace
+	--extra-index-url -f --find-links --python -p --path --registry --cache -C --dir --cwd -n --name --workspace
 	--filter -F --group --extra --features --version --channel --tag --branch --rev --source`)
 
 // kindOfScript is the class of a script, target or file by its name: what is

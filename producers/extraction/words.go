@@ -1,6 +1,7 @@
 package extraction
 
 import (
+	"cmp"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -9,8 +10,8 @@ import (
 // word is a word of a command after expansion.
 type word struct {
 	text    string
-	known   bool // it is a literal; text is empty else
-	fetched bool // a substitution in it loads something from the network
+	known   bool   // it is a literal; text is empty else
+	fetched string // the program in a substitution that loads something from the network
 }
 
 // word expands a word as far as its text tells, and walks the commands that
@@ -33,7 +34,7 @@ type expansion struct {
 	sh      *shell
 	text    strings.Builder
 	known   bool
-	fetched bool
+	fetched string
 }
 
 func (e *expansion) part(part syntax.WordPart, quoted, first bool) {
@@ -76,9 +77,9 @@ func (e *expansion) substitute(stmts []*syntax.Stmt) {
 	}
 	e.known = false
 	before := e.sh.fetches
-	e.sh.fetches = false
+	e.sh.fetches = ""
 	e.sh.apart(func() { e.sh.list(stmts) })
-	e.fetched = e.fetched || e.sh.fetches
+	e.fetched = cmp.Or(e.fetched, e.sh.fetches)
 	e.sh.fetches = before
 }
 

@@ -43,9 +43,9 @@ func (sh *shell) writesOf(name string, args []word) {
 	case "git":
 		sh.gitWrites(args)
 	case "curl":
-		sh.download(args, "-o", "--output")
+		sh.download(name, args, "-o", "--output")
 	case "wget":
-		sh.download(args, "-O", "--output-document")
+		sh.download(name, args, "-O", "--output-document")
 	case "sort":
 		if file, ok := option(args, "-o", "--output"); ok {
 			sh.write(file, "unknown")
@@ -207,14 +207,14 @@ func (sh *shell) gitWrites(args []word) {
 }
 
 // download notes the file that curl or wget writes to, which may be run later.
-func (sh *shell) download(args []word, short, long string) {
+func (sh *shell) download(name string, args []word, short, long string) {
 	file, ok := option(args, short, long)
 	if !ok || !file.known || file.text == "-" || file.text == "" {
 		return
 	}
 	sh.write(file, "unknown")
-	sh.fetched[sh.resolve(file.text)] = true
-	sh.fetches = false
+	sh.fetched[sh.resolve(file.text)] = name
+	sh.fetches = ""
 }
 
 // patches notes the files that a patch changes, in the form of diff -u or of

@@ -112,6 +112,16 @@ func TestABadRecordDoesNotHideItsNeighbours(t *testing.T) {
 	}
 }
 
+func TestARequestOfBadRecordsIsBadAsAWhole(t *testing.T) {
+	s := &seen{}
+	body := request(strings.Repeat("1,", 100_000) + "1")
+	err := otlp.New(s).Logs([]byte(body), otlp.JSON, "test", 1)
+	var bad *producers.BadInput
+	if !errors.As(err, &bad) || bad.Reason != "invalid" || len(s.letters) != 1000 {
+		t.Errorf("%v, %d dead letters", err, len(s.letters))
+	}
+}
+
 func TestABadRecordInProtobufDoesNotHideItsNeighbours(t *testing.T) {
 	body := toProtobuf(t, "logs", []byte(request(
 		logRecord("api_request", map[string]any{"request_id": "first"}),

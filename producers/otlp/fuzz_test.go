@@ -1,7 +1,9 @@
 package otlp_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/flightlog/flightlog/producers"
@@ -16,13 +18,11 @@ func FuzzTracesProtobuf(f *testing.F) { fuzz(f, "traces", otlp.Protobuf) }
 // fuzz sends any body: it is bad input or read, an event that is made of it
 // survives its encoding, and the same body makes the same events.
 func fuzz(f *testing.F, signal, contentType string) {
-	for _, scenario := range []string{"success", "permission-denied", "mcp", "git-commit", "api-failure"} {
-		for _, body := range bodies(f, scenario, signal) {
-			if contentType == otlp.Protobuf {
-				body = toProtobuf(f, signal, body)
-			}
-			f.Add(body)
+	for _, body := range samples(f, signal) {
+		if contentType == otlp.Protobuf {
+			body = toProtobuf(f, signal, body)
 		}
+		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var once, again seen
@@ -50,4 +50,43 @@ func fuzz(f *testing.F, signal, contentType string) {
 			}
 		}
 	})
+}
+
+// samples gives a request with one record of each kind, as small as they come:
+// a fuzzer does little with 100 kB.
+func samples(f *testing.F, signal string) map[string][]byte {
+	found := map[string][]byte{}
+	for _, scenario := range []string{"success", "permission-denied", "mcp", "git-commit", "api-failure", "compact-manual", "subagent"} {
+		for _, body := range bodies(f, scenario, signal) {
+			var all map[string][]map[string]json.RawMessage
+			var scopes []map[string]json.RawMessage
+			var records []json.RawMessage
+			must(f, body, &all)
+			for resources, list := range all {
+				name := map[string][2]string{"resourceLogs": {"scopeLogs", "logRecords"}, "resourceSpans": {"scopeSpans", "spans"}}[resources]
+				must(f, list[0][name[0]], &scopes)
+				must(f, scopes[0][name[1]], &records)
+				for _, record := range records {
+					var r struct {
+						Name string
+						Body struct{ StringValue string }
+					}
+					must(f, record, &r)
+					if kind := r.Name + r.Body.StringValue; len(record) < 4096 && (found[kind] == nil || len(record) < len(found[kind])-200) {
+						found[kind] = fmt.Appendf(nil, `{%q:[{"resource":%s,%q:[{%q:[%s]}]}]}`, resources, list[0]["resource"], name[0], name[1], record)
+					}
+				}
+			}
+		}
+	}
+	if len(found) < 5 {
+		f.Fatalf("only %d kinds of records", len(found))
+	}
+	return found
+}
+
+func must(f *testing.F, text []byte, into any) {
+	if err := json.Unmarshal(text, into); err != nil {
+		f.Fatal(err)
+	}
 }

@@ -14,6 +14,7 @@ package otlp
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"maps"
 	"mime"
 	"strconv"
@@ -35,6 +36,10 @@ const (
 	maxAttributes = 512
 	maxValueDepth = 32
 )
+
+// maxBuried is how many records of a request become dead letters. A request
+// with more of them is bad as a whole: nobody would look at each.
+const maxBuried = 1000
 
 // maxSkippedNames bounds Skipped: names come from the input.
 const maxSkippedNames = 256
@@ -88,10 +93,12 @@ func (r *Reader) skip(name string, n int64) {
 // where it came from, for dead letters.
 //
 // A request that cannot be read is a *[producers.BadInput]: too_long (over
-// [MaxBody]), not_utf8, not_json, too_deep, undecodable, wrong_type, or
-// content_type. A record that cannot be read becomes a dead letter with the
-// record's index in its position, and the others are read. An error of the
-// sink ends the reading. Sent again, a request makes the same events.
+// [MaxBody]), not_utf8, not_json, too_deep, undecodable, content_type,
+// wrong_type (above the records), or invalid (more than 1000 bad records); the
+// last two may come after events of records that stand before. A record that
+// cannot be read becomes a dead letter with the record's index in its position,
+// and the others are read. An error of the sink ends the reading. Sent again, a
+// request makes the same events.
 func (r *Reader) Logs(body []byte, contentType, source string, position int64) error {
 	return r.body(logs, body, contentType, place{source, position})
 }
@@ -238,15 +245,18 @@ func (r *Reader) body(s *signal, body []byte, contentType string, at place) erro
 }
 
 func (r *Reader) request(s *signal, q request, at place) error {
-	index := -1
+	index, buried := -1, 0
 	return q.walk(s, func(resource []attribute, e encoded) error {
 		index++
 		err := r.one(s, resource, e)
 		var bad *producers.BadInput
-		if errors.As(err, &bad) {
-			return r.bury(bad, e.bytes(), at, index)
+		if !errors.As(err, &bad) {
+			return err
 		}
-		return err
+		if buried++; buried > maxBuried {
+			return &producers.BadInput{Reason: "invalid", Detail: fmt.Sprintf("more than %d bad records", maxBuried)}
+		}
+		return r.bury(bad, e.bytes(), at, index)
 	})
 }
 

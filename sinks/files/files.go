@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -102,12 +103,12 @@ func (s *Sink) run(ctx context.Context, b broker.Broker) error {
 			return reading.Err()
 		}
 	}
+	var readers sync.WaitGroup
 	for _, l := range logs {
-		go func() { failed <- follow(reading, b, l.log, l.after, endless, deliver) }()
+		readers.Go(func() { failed <- follow(reading, b, l.log, l.after, endless, deliver) })
 	}
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
-	running := len(logs)
 	for err == nil {
 		select {
 		case f := <-frames:
@@ -115,15 +116,12 @@ func (s *Sink) run(ctx context.Context, b broker.Broker) error {
 		case <-tick.C:
 			err = s.checkpoint()
 		case err = <-failed:
-			running--
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
 	}
 	stop()
-	for range running {
-		<-failed
-	}
+	readers.Wait()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}

@@ -22,8 +22,7 @@ func (r *Reader) event(s *session, p *payload) error {
 		if source == "startup" || source == "clear" {
 			p.Root = p.Session
 		}
-		b := r.begin(p, schemas.KindSessionStart)
-		b.Reason = source
+		r.begin(p, schemas.KindSessionStart).Reason = source
 		return r.maker.Emit(when + "/" + source)
 	case "SessionEnd":
 		r.begin(p, schemas.KindSessionEnd).Reason = p.text("reason")
@@ -41,7 +40,11 @@ func (r *Reader) event(s *session, p *payload) error {
 	case "SubagentStart", "SubagentStop":
 		return r.subagent(p)
 	case "PreCompact", "PostCompact":
-		r.begin(p, schemas.KindCompaction).Reason = p.text("trigger")
+		e := r.maker.Event(&p.Scene, schemas.KindCompaction)
+		e.Body.Session.Reason = p.text("trigger")
+		if p.name == "PostCompact" {
+			e.Success = schemas.SomeBool(true)
+		}
 		return r.maker.Emit(id(p.Prompt, when))
 	case "ConfigChange":
 		source := p.text("source")

@@ -2,6 +2,7 @@ package transcripts
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
 	"github.com/tidwall/gjson"
@@ -20,52 +21,34 @@ type fork struct {
 	root, parent string // sessions
 }
 
-var mark = []byte(`"requestSessionId"`)
+// errPlain ends the search in a file that is no fork.
+var errPlain = errors.New("no fork")
 
-// forkOf reads a transcript for a fork's marks. The search for any mark at all
-// costs next to nothing, and few files have one.
-func forkOf(file io.ReadSeeker) (f fork, err error) {
-	marked, err := holds(file, mark)
-	if err != nil || !marked {
-		return f, err
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return f, err
-	}
+// forkOf reads a transcript for a fork's marks. A file whose first request
+// bears none has none, so that only forks are read twice as a whole.
+func forkOf(file io.Reader) (f fork, err error) {
 	err = producers.Lines(file, "", schemas.WitnessTranscript, deaf{}, func(line int64, raw []byte) error {
-		if !bytes.Contains(raw, mark) {
+		if !bytes.Contains(raw, []byte(`"requestId":`)) {
 			return nil
 		}
-		ids := gjson.GetManyBytes(raw, "requestSessionId", "sessionId")
-		if paid, own := ids[0].Str, ids[1].Str; paid != "" && paid != own {
+		l := gjson.GetManyBytes(raw, "type", "requestId", "requestSessionId", "sessionId")
+		if l[0].Str != "assistant" || l[1].Str == "" {
+			return nil
+		}
+		if paid, own := l[2].Str, l[3].Str; paid != "" && paid != own {
 			if f.root == "" {
 				f.root = paid
 			}
 			f.copied, f.parent = line, paid
+		} else if f.copied == 0 {
+			return errPlain
 		}
 		return nil
 	})
-	return f, err
-}
-
-// holds tells whether r holds the bytes.
-func holds(r io.Reader, what []byte) (bool, error) {
-	buf := make([]byte, 64<<10)
-	kept := 0
-	for {
-		n, err := r.Read(buf[kept:])
-		if bytes.Contains(buf[:kept+n], what) {
-			return true, nil
-		}
-		if err == io.EOF {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		end := kept + n
-		kept = copy(buf, buf[max(0, end-len(what)+1):end])
+	if errors.Is(err, errPlain) {
+		err = nil
 	}
+	return f, err
 }
 
 // deaf hears nothing: the lines are read again.
