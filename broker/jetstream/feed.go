@@ -19,6 +19,10 @@ const (
 	// at which a server gives a slow connection up.
 	pullMessages = 64
 	pullBytes    = 8 << 20
+	// After two heartbeats that do not come a consumer is given up. A cluster
+	// may lose the first pull of a consumer that it has just made.
+	pullExpiry    = 30 * time.Second
+	pullHeartbeat = 2 * time.Second
 	// feedMessages may wait between the connection and the reader's caller.
 	feedMessages = 16
 )
@@ -112,7 +116,7 @@ func (f *feed) consume(life context.Context) error {
 	defer f.remove(consumer)
 	messages, err := consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
-		jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(5*time.Second))
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -184,8 +185,12 @@ func TestHostileInputBecomesDeadLettersAndMemoryStaysBounded(t *testing.T) {
 		"array":      `[1,2,3]`,
 		"wrongtypes": wrongTypes(good),
 	}
-	for name, line := range lines {
-		if err := os.WriteFile(filepath.Join(input, name+".jsonl"), []byte(good+"\n"+line+"\n"+strings.ReplaceAll(good, "p1", "p2")+"\n"), 0o600); err != nil {
+	n := 0
+	for _, line := range lines {
+		n++
+		session := fmt.Sprintf("%08d-0000-4000-8000-000000000000", n)
+		text := strings.ReplaceAll(good+"\n"+line+"\n"+strings.ReplaceAll(good, "p1", "p2")+"\n", `"s1"`, `"`+session+`"`)
+		if err := os.WriteFile(filepath.Join(input, session+".jsonl"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,8 +230,8 @@ func TestHostileInputBecomesDeadLettersAndMemoryStaysBounded(t *testing.T) {
 			prompts += int(r.number("sign"))
 		}
 	}
-	if prompts != 2 {
-		t.Errorf("%d prompts, want the 2 that stand around every hostile line", prompts)
+	if prompts != 2*len(lines) {
+		t.Errorf("%d prompts, want the 2 that stand around each of %d hostile lines", prompts, len(lines))
 	}
 }
 

@@ -121,7 +121,7 @@ func TestDemoShowsWhatTheAgentsDid(t *testing.T) {
 			t.Errorf("demo does not print %q:\n%s", want, out)
 		}
 	}
-	if n := len(readRows(t, filepath.Join(home, "rows", "enriched.ndjson"))); n < 1000 {
+	if n := len(readRows(t, filepath.Join(home, "rows", "enriched.ndjson"))); n < 800 {
 		t.Errorf("demo wrote only %d rows", n)
 	}
 }

@@ -173,7 +173,11 @@ func (m *Maker) shellFiles(s *Scene, c *Call, r *response) (err error) {
 		return err
 	}
 	for _, w := range c.command.Writes {
-		if !emit(c.place.Path(w.Path), w.Operation, gjson.Result{}, schemas.ChangeGradeDerived) {
+		operation := w.Operation
+		if operation == "unknown" {
+			operation = ""
+		}
+		if !emit(c.place.Path(w.Path), operation, gjson.Result{}, schemas.ChangeGradeDerived) {
 			return err
 		}
 	}

@@ -54,7 +54,8 @@ type Maker struct {
 
 type place struct {
 	extraction.Place
-	sure bool // the root is the folder that the session started in
+	repository
+	sure bool // the root is of the folder that the session started in
 }
 
 type repository struct{ root, name, email string }
@@ -78,14 +79,13 @@ func NewMaker(witness schemas.Witness, sink producers.Sink, options Options) *Ma
 // Event begins an event with everything that the scene tells. The event is the
 // Maker's: it is good until the next call, and [Maker.Emit] ends it.
 func (m *Maker) Event(s *Scene, kind schemas.Kind) *schemas.Event {
-	p := m.Place(s)
-	repo := m.repository(p.Root)
+	p := m.place(s)
 	m.event = schemas.Event{
 		Kind: kind, Witness: m.witness, Agent: "claude-code", AgentVersion: s.Version,
 		OccurredAt: s.At, SessionId: s.Session, RootSessionId: s.Root, ParentSessionId: s.Parent,
 		PromptId: s.Prompt, AgentRunId: s.Agent, ParentAgentRunId: s.ParentAgent, RequestId: s.Request,
-		Host: m.options.Host, Repo: repo.name, Skill: s.Skill,
-		User: repo.email, UserSource: schemas.UserSourceGitEmail, Owner: repo.email,
+		Host: m.options.Host, Repo: p.name, Skill: s.Skill,
+		User: p.email, UserSource: schemas.UserSourceGitEmail, Owner: p.email,
 		Workflow: s.Entrypoint, WorkflowSource: schemas.WorkflowSourceEntrypoint,
 	}
 	e := &m.event
@@ -135,23 +135,25 @@ func (m *Maker) onBranch(e *schemas.Event, name string) {
 }
 
 // Place is where the session works. Its root stays the repository that the
-// session started in, wherever its shell went since: the root is found once it
+// session started in, wherever its shell went since: it is looked for until it
 // is sure, by the name of the session's folder (contract §3.1).
-func (m *Maker) Place(s *Scene) extraction.Place {
+func (m *Maker) Place(s *Scene) extraction.Place { return m.place(s).Place }
+
+func (m *Maker) place(s *Scene) place {
 	p, known := m.places[s.Session]
 	if p.sure || known && s.Cwd == "" {
-		return p.Place
+		return p
 	}
 	found := place{Place: extraction.PlaceOf(s.Folder, strings.Clone(s.Cwd))}
 	found.sure = s.Folder != "" && folderOf(found.Root) == s.Folder
 	if known && !found.sure {
-		return p.Place
+		return p
 	}
-	if root := m.repository(found.Root).root; root != "" {
-		found.Root = root
+	if found.repository = m.repository(found.Root); found.root != "" {
+		found.Root = found.root
 	}
 	Remember(m.places, strings.Clone(s.Session), found)
-	return found.Place
+	return found
 }
 
 // folderOf is the name of a start folder's folder under projects/: every
@@ -171,9 +173,9 @@ func folderOf(start string) string {
 	return string(b)
 }
 
-func (m *Maker) repository(folder string) repository {
+func (m *Maker) repository(folder string) (r repository) {
 	if folder == "" {
-		return repository{}
+		return r
 	}
 	r, ok := m.repositories[folder]
 	if !ok {

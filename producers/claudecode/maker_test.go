@@ -90,7 +90,7 @@ func TestWhatAShellCommandWroteIsExactWhereTheClientListsIt(t *testing.T) {
 	options := claudecode.Options{Repository: nowhereKnown}
 	want := map[string]string{
 		"listed.go": "update listed.go +1 -1 exact", "new.go": "create new.go +2 -0 exact",
-		"target.go": "create target.go derived", "gone.go": "delete gone.go derived", "more.go": "update more.go derived",
+		"target.go": "target.go derived", "gone.go": "delete gone.go derived", "more.go": "update more.go derived",
 	}
 	keys := map[string]schemas.Id{}
 	k := ended(t, options, scene, "Bash", command, claudecode.Outcome{Result: gjson.Parse(result)})

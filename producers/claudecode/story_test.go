@@ -100,7 +100,7 @@ func (f fact) String() string {
 	case "approval":
 		s += f.with(" ", "tool_name") + f.with(" ", "tool_target")
 	case "file_change":
-		s = f.str("operation") + f.with(" ", "file_path") + f.lines() + f.with(" ", "change_grade") + f.with(" ", "protected_class")
+		s = strings.TrimLeft(f.str("operation")+f.with(" ", "file_path"), " ") + f.lines() + f.with(" ", "change_grade") + f.with(" ", "protected_class")
 	case "commit", "push":
 		s += f.with(" ", "commit_id") + f.with(" on ", "branch")
 	case "pull_request":

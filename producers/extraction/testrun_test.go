@@ -28,7 +28,7 @@ func TestATestRunIsJudgedByItsOutput(t *testing.T) {
 		{"pytest", "===== 1 failed, 2 passed, 3 warnings in 0.12s =====\n", true, "failed 2 1"},
 		{"pytest, quiet", "..\n2 passed in 0.01s\n", false, "passed 2 0"},
 		{"pytest, expected failures", "=== 2 passed, 1 xfailed in 1.20s (0:00:01) ===", false, "passed 2 0"},
-		{"pytest that cannot collect", "=== 1 error in 0.08s ===", true, "errored 0 0"},
+		{"pytest that cannot collect", "=== 1 error in 0.08s ===", true, "errored ? ?"},
 		{"pytest without tests", "=== no tests ran in 0.01s ===", true, "errored ? ?"},
 		{"unittest", "Ran 5 tests in 0.001s\n\nFAILED (failures=1, errors=1)\n", true, "failed 3 2"},
 		{"unittest, all well", "Ran 5 tests in 0.001s\n\nOK (skipped=1)\n", false, "passed 5 0"},

@@ -223,6 +223,14 @@ func TestProtobufThatNestsTooDeepIsRefusedBeforeItIsDecoded(t *testing.T) {
 	}
 }
 
+func TestACutMessageMakesNoEvents(t *testing.T) {
+	message := toProtobuf(t, "logs", []byte(request(logRecord("api_request", map[string]any{"request_id": "r"}))))
+	s := &seen{}
+	if err := otlp.New(s).Logs(append(slices.Clone(message), message[:len(message)-1]...), otlp.Protobuf, "test", 1); err == nil || len(s.events) != 0 {
+		t.Errorf("%v, %d events", err, len(s.events))
+	}
+}
+
 func TestTypesNeedNotBeTheStandards(t *testing.T) {
 	numbers := map[string]any{"request_id": "r", "input_tokens": 7, "output_tokens": "8", "cache_read_tokens": 9.0, "cost_usd": "0.5", "duration_ms": "12.7", "cache_creation_tokens": json.RawMessage(`{"intValue":"10"}`)}
 	s, _ := logs(t, logRecord("api_request", numbers))
@@ -282,6 +290,15 @@ func TestThePersonIsManagedElseByMail(t *testing.T) {
 		s, _ := logs(t, logRecord("api_request", c.attributes))
 		if e := s.events[0]; e.User != c.user || e.UserSource != c.source || e.Owner != c.owner {
 			t.Errorf("%s: user %q by %s, owner %q", name, e.User, e.UserSource, e.Owner)
+		}
+	}
+}
+
+func TestTheTeamMayHaveTheNameOfTheVendorsExample(t *testing.T) {
+	for _, key := range []string{"team", "team.id"} {
+		s, _ := logs(t, logRecord("api_request", map[string]any{key: "checkout"}))
+		if s.events[0].Team != "checkout" {
+			t.Errorf("%s: team %q", key, s.events[0].Team)
 		}
 	}
 }

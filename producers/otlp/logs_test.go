@@ -72,6 +72,41 @@ func TestWhatIsRedactedHasALengthOnly(t *testing.T) {
 	}
 }
 
+func TestAPromptThatIsNotWholeHasNoHash(t *testing.T) {
+	for name, c := range map[string]struct {
+		prompt, length string
+		hashed         bool
+		bytes          int64
+	}{
+		"whole":                     {"aé😀", "4", true, 7}, // in UTF-16 units and in bytes
+		"cut":                       {"aé", "4", false, 4},
+		"redacted":                  {"<REDACTED>", "75", false, 75},
+		"redacted, of equal length": {"<REDACTED>", "10", false, 10},
+	} {
+		s, _ := logs(t, logRecord("user_prompt", map[string]any{"prompt": c.prompt, "prompt_length": c.length}))
+		if b := s.events[0].Body.Session; (b.TextHash != "") != c.hashed || b.TextLength != schemas.SomeLong(c.bytes) {
+			t.Errorf("%s: %+v", name, b)
+		}
+	}
+}
+
+func TestATimeIsFoundWhereverItStands(t *testing.T) {
+	record := logRecord("api_request", map[string]any{"request_id": "r", "event.timestamp": "2026-11-22T13:38:04.457Z"})
+	for name, c := range map[string]struct {
+		record string
+		want   int64
+	}{
+		"timeUnixNano":         {strings.Replace(record, "457000000", "458000000", 1), 1795354684458000},
+		"event.timestamp":      {strings.Replace(record, "1795354684457000000", "0", 1), 1795354684457000},
+		"observedTimeUnixNano": {strings.Replace(strings.Replace(record, "timeUnixNano", "observedTimeUnixNano", 1), "2026-11", "at some time in", 1), 1795354684457000},
+	} {
+		s, _ := logs(t, c.record)
+		if len(s.events) != 1 || s.events[0].OccurredAt != c.want {
+			t.Errorf("%s: %+v, dead letters %+v", name, s.events, s.letters)
+		}
+	}
+}
+
 func TestRefusedCallsAreOverWithoutAResult(t *testing.T) {
 	s, _ := read(t, "permission-denied", "logs")
 	rejected := map[string]int{}

@@ -268,6 +268,33 @@ func TestSpansTellTheSameTokensAsLogsButNotHowLongACacheLives(t *testing.T) {
 	}
 }
 
+func TestASpanCountsTheRetriesOfARequest(t *testing.T) {
+	s, _ := read(t, "api-retries")
+	last := map[string]int64{} // duration of the last attempt
+	for _, e := range s.of(schemas.KindModelRequest, byLog) {
+		last[e.RequestId] = e.DurationMs.Value
+	}
+	retried := 0
+	for _, e := range s.of(schemas.KindModelRequest, bySpan) {
+		b := e.Body.Model
+		if b.Attempt.Value > 1 {
+			retried++
+			if e.DurationMs.Value < last[e.RequestId]+100 { // the client waits before it tries again
+				t.Errorf("%s took %d ms with %d attempts, the last alone %d ms", e.RequestId, e.DurationMs.Value, b.Attempt.Value, last[e.RequestId])
+			}
+		}
+		if b.StopReason == "" || b.ModelRequested == "" || e.Success != schemas.SomeBool(true) || !b.Attempt.Valid {
+			t.Errorf("request %+v", e)
+		}
+	}
+	if retried < 3 {
+		t.Errorf("%d requests were tried again", retried)
+	}
+	if n := len(s.of(schemas.KindModelError, byLog)); n != 0 {
+		t.Errorf("%d failures, though all worked in the end", n)
+	}
+}
+
 func TestARequestMakesTheSameEventsInProtobufAndJSON(t *testing.T) {
 	t.Run("as the client sent them", func(t *testing.T) {
 		var byMessage, byBody seen

@@ -76,7 +76,11 @@ func (r *Reader) ended(p *payload, o claudecode.Outcome) error {
 // which have no other hook at all, and those that were denied, which began and
 // did not run (contract §2.5). The rest is told already.
 func (r *Reader) batch(p *payload) (err error) {
-	p.fields["tool_calls"].ForEach(func(_, v gjson.Result) bool {
+	calls := p.fields["tool_calls"]
+	if !calls.IsArray() {
+		return nil
+	}
+	calls.ForEach(func(_, v gjson.Result) bool {
 		err = r.batched(p, v)
 		return err == nil
 	})

@@ -37,7 +37,8 @@ func (r *reader) assistant(l *line) error {
 		return true
 	})
 	if !l.side || r.run != nil {
-		r.turn = turn{scene: l.scene, last: m.Get("stop_reason").Str != "tool_use"}
+		stop := m.Get("stop_reason").Str // older clients do not tell
+		r.turn = turn{scene: l.scene, last: len(uses) == 0 && stop != "tool_use" && (stop != "" || text != "")}
 		r.turn.text, r.turn.length = claudecode.Hash(strings.TrimSpace(text)) // as Stop tells it (recording large-output)
 	}
 	if err := r.modelRequest(l, text); err != nil {

@@ -1,0 +1,353 @@
+package commitlog_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/internal/commitlog"
+	"github.com/flightlog/flightlog/broker/memory"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+var rows = broker.Log{Topic: broker.Enriched}
+
+// stage is a store whose appends go as a test says.
+type stage struct {
+	*memory.Broker
+	mu     sync.Mutex
+	commit func(store func() (uint64, error)) (uint64, error) // nil = store
+	rows   func(store func() (uint64, error)) (uint64, error)
+}
+
+func newStage() *stage { return &stage{Broker: memory.New(4)} }
+
+func (s *stage) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *stage) Commits(processor string, partition int) commitlog.Chain {
+	return &staged{s.Broker.Commits(processor, partition), s, true}
+}
+
+func (s *stage) Rows(to broker.Log, processor string, source int) commitlog.Chain {
+	return &staged{s.Broker.Rows(to, processor, source), s, false}
+}
+
+type staged struct {
+	commitlog.Chain
+	s       *stage
+	commits bool
+}
+
+func (c *staged) Append(ctx context.Context, payload []byte, after uint64) (uint64, error) {
+	c.s.mu.Lock()
+	as := c.s.rows
+	if c.commits {
+		as = c.s.commit
+	}
+	c.s.mu.Unlock()
+	store := func() (uint64, error) { return c.Chain.Append(ctx, payload, after) }
+	if as == nil {
+		return store()
+	}
+	return as(store)
+}
+
+func (s *stage) acquire(t *testing.T) *commitlog.Owner {
+	t.Helper()
+	o, err := commitlog.Acquire(t.Context(), t.Context(), s, commitlog.Config{
+		Processor: "sessions", Partitions: 4, Generation: 1, Owner: "worker",
+		Timeout: time.Second, Patience: 300 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// commit is a commit with one row.
+func commit(o *commitlog.Owner, number, previous int64) *schemas.Commit {
+	row := (&schemas.Enriched{Version: number}).AppendAvro(nil)
+	return &schemas.Commit{
+		Processor: "sessions", Generation: 1, CommitNumber: number, Epoch: o.Epoch(),
+		Outputs: []schemas.Output{{Topic: rows.Topic, Previous: previous, Rows: [][]byte{row}}},
+	}
+}
+
+func (s *stage) commit1(t *testing.T, o *commitlog.Owner, number int64) {
+	t.Helper()
+	if err := o.Commit(t.Context(), commit(o, number, number-1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holds checks the commit numbers of the rows in the topic, in order.
+func (s *stage) holds(t *testing.T, want ...int64) {
+	t.Helper()
+	var got []int64
+	end, err := s.End(t.Context(), rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Read(t.Context(), rows, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for position := uint64(0); position < end; {
+		m, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f schemas.EnrichedFrame
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range f.Rows {
+			got = append(got, row.Version)
+		}
+		position = m.Position
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the topic holds rows of commits %v, want %v", got, want)
+	}
+}
+
+// fails gives an error n times and stores after that.
+func fails(n int, err error) func(func() (uint64, error)) (uint64, error) {
+	return func(store func() (uint64, error)) (uint64, error) {
+		if n--; n >= 0 {
+			return 0, err
+		}
+		return store()
+	}
+}
+
+func TestACommitIsTriedAgainUntilItsOutcomeIsKnown(t *testing.T) {
+	for name, as := range map[string]func(func() (uint64, error)) (uint64, error){
+		"busy":            fails(20, commitlog.ErrBusy),
+		"not now":         fails(3, broker.ErrRetry),
+		"unknown":         fails(3, broker.ErrUnknown),
+		"refused in vain": fails(2, commitlog.ErrConflict),
+		"no answer":       fails(1, context.DeadlineExceeded),
+		"stored, no answer": func(store func() (uint64, error)) (uint64, error) {
+			_, _ = store()
+			return 0, broker.ErrUnknown
+		},
+		"stored, refused": func(store func() (uint64, error)) (uint64, error) {
+			_, _ = store()
+			return store()
+		},
+	} {
+		s := newStage()
+		o := s.acquire(t)
+		s.set(func() { s.commit = as })
+		if err := o.Commit(t.Context(), commit(o, 1, 0)); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		s.set(func() { s.commit = nil })
+		s.commit1(t, o, 2)
+		if last, err := s.LastCommit(t.Context(), "sessions", 0); err != nil || last.CommitNumber != 2 {
+			t.Errorf("%s: the last commit is %v (%v), want 2", name, last, err)
+		}
+	}
+}
+
+func TestACommitThatWasNeverStoredLeavesTheOwnerAsItWas(t *testing.T) {
+	s := newStage()
+	o := s.acquire(t)
+	s.set(func() { s.commit = fails(1000, broker.ErrRetry) })
+	if err := o.Commit(t.Context(), commit(o, 1, 0)); !errors.Is(err, broker.ErrRetry) || errors.Is(err, broker.ErrUnknown) {
+		t.Errorf("commit: %v, want %v", err, broker.ErrRetry)
+	}
+	s.set(func() { s.commit = nil })
+	s.commit1(t, o, 1)
+}
+
+func TestAnOwnerThatCannotKnowIsDead(t *testing.T) {
+	s := newStage()
+	o := s.acquire(t)
+	s.set(func() { s.commit = fails(1000, broker.ErrUnknown) })
+	for range 2 {
+		if err := o.Commit(t.Context(), commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
+			t.Errorf("commit: %v, want %v", err, broker.ErrUnknown)
+		}
+	}
+	s.set(func() { s.commit = nil })
+	if err := o.Commit(t.Context(), commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
+		t.Errorf("a commit of the dead owner: %v, want %v", err, broker.ErrUnknown)
+	}
+	s.commit1(t, s.acquire(t), 1)
+}
+
+func TestACommitCountsThoughAnotherOwnerHasGoneOnBehindIt(t *testing.T) {
+	s := newStage()
+	first := s.acquire(t)
+	s.set(func() {
+		s.commit = func(store func() (uint64, error)) (uint64, error) {
+			_, err := store()
+			s.set(func() { s.commit = nil })
+			if err != nil {
+				return 0, err
+			}
+			s.commit1(t, s.acquire(t), 2)
+			return 0, broker.ErrUnknown
+		}
+	})
+	if err := first.Commit(t.Context(), commit(first, 1, 0)); err != nil {
+		t.Errorf("the first owner's commit is in the log: %v", err)
+	}
+	if err := first.Commit(t.Context(), commit(first, 2, 1)); !errors.Is(err, broker.ErrFenced) {
+		t.Errorf("its next one: %v, want %v", err, broker.ErrFenced)
+	}
+	next := s.acquire(t)
+	if err := next.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.holds(t, 1, 2)
+}
+
+func TestRoutingGoesOnUntilTheTopicTakesEveryRowOnce(t *testing.T) {
+	for name, as := range map[string]func(func() (uint64, error)) (uint64, error){
+		"topic full": fails(3, broker.ErrRetry),
+		"no answer":  fails(3, broker.ErrUnknown),
+		"stored, no answer": func(store func() (uint64, error)) (uint64, error) {
+			_, _ = store()
+			return 0, broker.ErrUnknown
+		},
+	} {
+		s := newStage()
+		s.set(func() { s.rows = as })
+		o := s.acquire(t)
+		for n := range int64(5) {
+			s.commit1(t, o, n+1)
+		}
+		if err := o.Flush(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		s.holds(t, 1, 2, 3, 4, 5)
+	}
+}
+
+func TestTwoOwnersThatRouteTheSameCommitsRouteThemOnce(t *testing.T) {
+	s := newStage()
+	first := s.acquire(t)
+	held := make(chan struct{})
+	s.set(func() {
+		s.rows = func(store func() (uint64, error)) (uint64, error) {
+			<-held
+			return store()
+		}
+	})
+	for n := range int64(8) {
+		s.commit1(t, first, n+1)
+	}
+	second := s.acquire(t)
+	s.commit1(t, second, 9)
+	close(held)
+	for _, o := range []*commitlog.Owner{first, second} {
+		if err := o.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	s.holds(t, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+}
+
+func TestCommitsWaitForTopicsThatAreFarBehind(t *testing.T) {
+	s := newStage()
+	o := s.acquire(t)
+	s.set(func() { s.rows = fails(1<<30, broker.ErrRetry) })
+	letter := (&schemas.DeadLetter{Payload: make([]byte, 60<<10)}).AppendAvro(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	large := func(number int64) *schemas.Commit {
+		c := commit(o, number, number-1)
+		c.Outputs[0].Topic = broker.DeadLetters
+		c.Outputs[0].Rows = slices.Repeat([][]byte{letter}, 8)
+		return c
+	}
+	var err error
+	n := int64(0)
+	for err == nil && n < 1000 {
+		n++
+		err = o.Commit(ctx, large(n))
+	}
+	if !errors.Is(err, context.DeadlineExceeded) || n < 10 || n > 40 {
+		t.Fatalf("%d commits of 480 KiB while no topic takes rows, then %v", n, err)
+	}
+	if last, err := s.LastCommit(t.Context(), "sessions", 0); err != nil || last.CommitNumber != n-1 || last.Routed != 0 {
+		t.Errorf("the last commit is %v (%v), want %d with nothing routed", last, err, n-1)
+	}
+	s.set(func() { s.rows = nil })
+	if err := o.Commit(t.Context(), large(n)); err != nil {
+		t.Error(err)
+	}
+	if err := o.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADestinationWhoseFramesHaveAgedOutGoesOnEmpty(t *testing.T) {
+	s := newStage()
+	o := s.acquire(t)
+	expire := func() {
+		if err := o.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		end, err := s.End(t.Context(), rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Expire(rows, end)
+	}
+	s.commit1(t, o, 1)
+	expire()
+	s.commit1(t, o, 2) // notes that 1 is routed
+	expire()
+	empty := commit(o, 3, 2) // notes that 2 is routed
+	empty.Outputs = nil
+	if err := o.Commit(t.Context(), empty); err != nil {
+		t.Fatal(err)
+	}
+	o = s.acquire(t)
+	if err := o.Commit(t.Context(), commit(o, 4, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.holds(t, 4)
+}
+
+func TestADestinationThatHoldsMoreThanTheLogEndsTheOwner(t *testing.T) {
+	s := newStage()
+	o := s.acquire(t)
+	s.commit1(t, o, 1)
+	if err := o.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ghost := schemas.RowHeader{Processor: "sessions", Generation: 1, FirstCommit: 2, LastCommit: 2, PreviousCommit: 1}
+	chain := s.Rows(rows, "sessions", 0)
+	last, err := chain.Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chain.Append(t.Context(), broker.AppendRows(nil, rows.Topic, &ghost, nil), last.Position); err != nil {
+		t.Fatal(err)
+	}
+	s.commit1(t, o, 2)
+	if err := o.Flush(t.Context()); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("flush: %v, want %v", err, broker.ErrLost)
+	}
+	if err := o.Commit(t.Context(), commit(o, 3, 2)); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("commit: %v, want %v", err, broker.ErrLost)
+	}
+}
