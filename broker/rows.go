@@ -8,23 +8,23 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// rowFrames are the topics that hold frames of rows: for each the frame's
-// schema and how the head of such a frame is read.
+// rowFrames are the topics that hold frames of rows: for each the schemas of
+// row and frame, and how the head of such a frame is read.
 var rowFrames = map[string]struct {
-	fingerprint uint64
+	row, fingerprint uint64
 	header      func(message []byte) (schemas.RowHeader, error)
 }{
-	Enriched: {schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+	Enriched: {schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.EnrichedFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
-	Findings: {schemas.FindingFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+	Findings: {schemas.FindingFingerprint, schemas.FindingFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.FindingFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
-	DeadLetters: {schemas.DeadLetterFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+	DeadLetters: {schemas.DeadLetterFingerprint, schemas.DeadLetterFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.DeadLetterFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
@@ -39,6 +39,10 @@ func IsRowTopic(topic string) bool {
 	_, ok := rowFrames[topic]
 	return ok
 }
+
+// RowSchema is the fingerprint of the schema that rows of one of RowTopics are
+// written with.
+func RowSchema(topic string) uint64 { return rowFrames[topic].row }
 
 // AppendRows appends a frame of already encoded rows as a message of one of
 // RowTopics.

@@ -595,7 +595,7 @@ func (x *Frame) decode(b []byte, i int) (int, error) {
 	x.Segments = x.Segments[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Segments), 4096, 6); i < 0 {
+		if n, i = readBlock(b, i, len(x.Segments), 4096, 7); i < 0 {
 			return i, fault(i, "Frame", "segments")
 		}
 		if n == 0 {
@@ -626,6 +626,7 @@ func (x *Segment) AppendAvro(b []byte) []byte {
 	b = appendLong(b, x.Epoch)
 	b = appendEnum(b, x.Lane, 2, LaneNormal)
 	b = appendLong(b, x.FirstSequence)
+	b = appendLong(b, x.Schema)
 	if len(x.Events) > 0 {
 		b = appendLong(b, int64(len(x.Events)))
 		for i := range x.Events {
@@ -653,6 +654,9 @@ func (x *Segment) decode(b []byte, i int) (int, error) {
 	x.Lane = Lane(symbol)
 	if x.FirstSequence, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Segment", "first_sequence")
+	}
+	if x.Schema, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Segment", "schema")
 	}
 	x.Events = x.Events[:0]
 	for {
@@ -685,7 +689,13 @@ func (x *Control) AppendAvro(b []byte) []byte {
 	b = appendEnum(b, x.Type, 4, ControlTypeUnknown)
 	b = appendString(b, x.Org)
 	b = appendString(b, x.ProducerId)
-	b = appendString(b, x.SessionId)
+	if len(x.Sessions) > 0 {
+		b = appendLong(b, int64(len(x.Sessions)))
+		for i := range x.Sessions {
+			b = append(b, x.Sessions[i][:]...)
+		}
+	}
+	b = append(b, 0)
 	b = appendString(b, x.ConfigKind)
 	b = appendLong(b, x.ConfigVersion)
 	b = appendString(b, x.ConfigHash)
@@ -705,8 +715,22 @@ func (x *Control) decode(b []byte, i int) (int, error) {
 	if x.ProducerId, i = readString(b, i, 128); i < 0 {
 		return i, fault(i, "Control", "producer_id")
 	}
-	if x.SessionId, i = readString(b, i, 128); i < 0 {
-		return i, fault(i, "Control", "session_id")
+	x.Sessions = x.Sessions[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Sessions), 4096, 16); i < 0 {
+			return i, fault(i, "Control", "sessions")
+		}
+		if n == 0 {
+			break
+		}
+		x.Sessions = extend(x.Sessions, n)
+		for k := len(x.Sessions) - n; k < len(x.Sessions); k++ {
+			if i = skipFixed(b, i, 16); i < 0 {
+				return i, fault(i, "Control", "sessions")
+			}
+			x.Sessions[k] = Id(b[i-16:])
+		}
 	}
 	if x.ConfigKind, i = readString(b, i, 32); i < 0 {
 		return i, fault(i, "Control", "config_kind")
@@ -728,7 +752,6 @@ func (x *Control) decode(b []byte, i int) (int, error) {
 func (x *Control) Cap() {
 	x.Org = capText(x.Org, 128)
 	x.ProducerId = capText(x.ProducerId, 128)
-	x.SessionId = capText(x.SessionId, 128)
 	x.ConfigKind = capText(x.ConfigKind, 32)
 	x.ConfigHash = capText(x.ConfigHash, 64)
 }
@@ -835,7 +858,7 @@ func (x *Commit) decode(b []byte, i int) (int, error) {
 	x.Outputs = x.Outputs[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Outputs), 65536, 4); i < 0 {
+		if n, i = readBlock(b, i, len(x.Outputs), 65536, 5); i < 0 {
 			return i, fault(i, "Commit", "outputs")
 		}
 		if n == 0 {
@@ -970,6 +993,7 @@ func (x *Output) AppendAvro(b []byte) []byte {
 	b = appendString(b, x.Topic)
 	b = appendLong(b, x.Partition)
 	b = appendLong(b, x.Previous)
+	b = appendLong(b, x.Schema)
 	if len(x.Rows) > 0 {
 		b = appendLong(b, int64(len(x.Rows)))
 		for i := range x.Rows {
@@ -989,6 +1013,9 @@ func (x *Output) decode(b []byte, i int) (int, error) {
 	}
 	if x.Previous, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Output", "previous")
+	}
+	if x.Schema, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Output", "schema")
 	}
 	x.Rows = x.Rows[:0]
 	for {
@@ -1946,7 +1973,7 @@ func (x *Event) DecodeMessage(b []byte) error {
 }
 
 // FrameFingerprint is the CRC-64-AVRO fingerprint of Frame's present schema.
-const FrameFingerprint uint64 = 0x33ee9e0d13bdc9f0
+const FrameFingerprint uint64 = 0x1560ae33e4b23f51
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // Byte slices lie in b, strings are copied. It uses the memory of x's slices
@@ -1980,7 +2007,7 @@ func (x *Frame) DecodeMessage(b []byte) error {
 }
 
 // ControlFingerprint is the CRC-64-AVRO fingerprint of Control's present schema.
-const ControlFingerprint uint64 = 0x4509f08ce60f6095
+const ControlFingerprint uint64 = 0x80e2a539ef978361
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2018,7 +2045,7 @@ func (x *Control) DecodeMessage(b []byte) error {
 }
 
 // CommitFingerprint is the CRC-64-AVRO fingerprint of Commit's present schema.
-const CommitFingerprint uint64 = 0x0d4eb5f31ca95a95
+const CommitFingerprint uint64 = 0x10bb37b3748577cd
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2289,12 +2316,6 @@ func FingerprintName(fingerprint uint64) string {
 	switch fingerprint {
 	case 0x19deed5e4e6740df:
 		return "Event"
-	case 0x33ee9e0d13bdc9f0:
-		return "Frame"
-	case 0x4509f08ce60f6095:
-		return "Control"
-	case 0x0d4eb5f31ca95a95:
-		return "Commit"
 	case 0xfa9d883db3aa9544:
 		return "DeadLetter"
 	case 0x52d452ef552d1925:
@@ -2307,6 +2328,12 @@ func FingerprintName(fingerprint uint64) string {
 		return "EnrichedFrame"
 	case 0x1860187a2be70d37:
 		return "FindingFrame"
+	case 0x1560ae33e4b23f51:
+		return "Frame"
+	case 0x80e2a539ef978361:
+		return "Control"
+	case 0x10bb37b3748577cd:
+		return "Commit"
 	}
 	return ""
 }

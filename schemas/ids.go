@@ -98,3 +98,8 @@ func SetDeadLetterID(d *DeadLetter) {
 
 // SessionKey names a session of an organisation in state and in sums.
 func SessionKey(org, sessionID string) Id { return hashParts("session", org, sessionID) }
+
+// EventSchema is the fingerprint of the present Event as frames bear it.
+var EventSchema = signed(EventFingerprint)
+
+func signed(fingerprint uint64) int64 { return int64(fingerprint) }

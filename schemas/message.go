@@ -37,21 +37,34 @@ func messageBody(b []byte, record string, fingerprint uint64, maxBytes int) ([]b
 	if len(body) > maxBytes {
 		return nil, fmt.Errorf("cannot decode %s: %d bytes of at most %d: %w", record, len(body), maxBytes, ErrTooLong)
 	}
-	if writer == fingerprint {
+	return Resolve(writer, fingerprint, body)
+}
+
+// Resolve gives a record that was written with one released schema the layout
+// of another version of it. It returns body itself where the two are the same.
+// The errors are those of a decoder; an unknown fingerprint is ErrInvalid.
+func Resolve(writer, reader uint64, body []byte) ([]byte, error) {
+	if writer == reader {
 		return body, nil
 	}
+	present, err := definition(reader)
+	if err != nil {
+		return nil, err
+	}
 	old, err := definition(writer)
-	if err != nil {
-		return nil, fmt.Errorf("cannot decode %s: %w", record, err)
+	if err == nil && old.ShortName() != present.ShortName() {
+		err = fmt.Errorf("it is a %s: %w", old.ShortName(), ErrInvalid)
 	}
-	if old.ShortName() != record {
-		return nil, fmt.Errorf("cannot decode %s: message of a %s: %w", record, old.ShortName(), ErrInvalid)
-	}
-	present, err := definition(fingerprint)
 	if err != nil {
-		return nil, fmt.Errorf("cannot decode %s: %w", record, err)
+		return nil, fmt.Errorf("cannot decode %s: %w", present.ShortName(), err)
 	}
 	return resolve(old, present, body)
+}
+
+// AppendRecord appends a message of a record that is encoded already, with the
+// fingerprint of the schema that it was written with.
+func AppendRecord(b []byte, fingerprint uint64, record []byte) []byte {
+	return append(appendHeader(b, fingerprint), record...)
 }
 
 // messageEnd is err, or an error if a message of n bytes goes on after its

@@ -503,6 +503,7 @@ type Segment struct {
 	Epoch         int64    // Life of the producer's sequence numbers.
 	Lane          Lane     // Lane of the sequence.
 	FirstSequence int64    // Sequence number of the first event; numbers run per producer, epoch, partition and lane. [events]
+	Schema        int64    // CRC-64-AVRO fingerprint of the schema that the events were written with, as a signed number.
 	Events        [][]byte // Encoded events, in order of sequence.
 }
 
@@ -541,7 +542,7 @@ type Control struct {
 	Type          ControlType // Type of the record.
 	Org           string      // source_end: organisation.
 	ProducerId    string      // source_end: producer that has read the session's sources to their end.
-	SessionId     string      // source_end: the session.
+	Sessions      []Id        // source_end: keys of the sessions, H(org, session_id).
 	ConfigKind    string      // config: rules, prices or directory.
 	ConfigVersion int64       // config: version that is in force from effective_at on.
 	ConfigHash    string      // config: hash of the stored text.
@@ -635,6 +636,7 @@ type Output struct {
 	Topic     string   // Topic.
 	Partition int64    // Partition of that topic.
 	Previous  int64    // Commit number of the last commit before this one with output for the same topic and partition; 0 = none.
+	Schema    int64    // CRC-64-AVRO fingerprint of the schema that the rows were written with, as a signed number.
 	Rows      [][]byte // Encoded rows.
 }
 

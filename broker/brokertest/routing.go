@@ -140,6 +140,7 @@ func survivesRestart(b *bench) {
 	b.installation.Restart(b.T)
 
 	b.Broker = b.open()
+	b.settle()
 	if got := payloads(b.take(b.read(events, 0), 10)); got[9] != "message 10" {
 		b.Errorf("read %q", got)
 	}
@@ -150,6 +151,35 @@ func survivesRestart(b *bench) {
 	w.commit(say(enriched, 3))
 	w.flush()
 	b.rows(enriched, 1, 2, 3)
+}
+
+// settle waits until the broker answers for every topic and for commits.
+func (b *bench) settle() {
+	b.Helper()
+	for _, l := range []broker.Log{events, enriched, findings, deadLetters} {
+		b.answered(func() error {
+			_, err := b.End(b.ctx, l)
+			return err
+		})
+	}
+	b.answered(func() error {
+		_, err := b.LastCommit(b.ctx, "sessions", 1)
+		return err
+	})
+}
+
+// answered asks until the answer is not "not now".
+func (b *bench) answered(ask func() error) {
+	b.Helper()
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, broker.ErrRetry) {
+			b.Fatal(err)
+		}
+	}
 }
 
 func worksThroughRestart(b *bench) {
@@ -166,6 +196,7 @@ func worksThroughRestart(b *bench) {
 
 	w.commit(say(enriched, 3))
 	w.flush()
+	b.settle()
 	b.rows(enriched, 1, 2, 3)
 	for {
 		_, err := b.Append(b.ctx, events, []byte("two"))

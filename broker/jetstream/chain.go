@@ -29,7 +29,9 @@ func (b *Broker) Destinations(ctx context.Context, processor string, source int)
 			return nil, err
 		}
 		filter := fmt.Sprintf("%s.%s.*.*.%s", b.generation(), topic, sourceOf(processor, source))
-		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+		limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
+		info, err := stream.Info(limited, jetstream.WithSubjectFilter(filter))
+		cancel()
 		if err != nil {
 			return nil, asked(ctx, err)
 		}

@@ -25,7 +25,7 @@ func TestAClusterOfThreeKeepsTheContractOfABroker(t *testing.T) {
 	var installations atomic.Int64
 	brokertest.Run(t, func(t *testing.T) brokertest.Installation {
 		config := jetstream.Config{
-			URL: nodes.urls(), Prefix: fmt.Sprint("cluster", installations.Add(1)), Timeout: 20 * time.Second,
+			URL: nodes.urls(), Prefix: fmt.Sprint("cluster", installations.Add(1)),
 			Layout: jetstream.Layout{Replicas: 3},
 		}
 		provision(t, config, brokertest.Partitions)

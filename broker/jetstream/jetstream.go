@@ -152,8 +152,8 @@ func (b *Broker) append(ctx context.Context, to broker.Log, payload []byte) (uin
 	}
 	position, err := b.publish(ctx, subject, payload)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		if _, err := b.js.Stream(ctx, stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, wrap(err, broker.ErrNotProvisioned)
+		if _, err := b.stream(ctx, stream); errors.Is(err, broker.ErrNotProvisioned) {
+			return 0, err
 		}
 	}
 	return position, err
@@ -255,7 +255,9 @@ func (b *Broker) stream(ctx context.Context, name string) (jetstream.Stream, err
 	if s != nil {
 		return s, nil
 	}
-	s, err := b.js.Stream(ctx, name)
+	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
+	s, err := b.js.Stream(limited, name)
 	if err != nil {
 		return nil, asked(ctx, err)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/flightlog/flightlog/broker/failpoint"
@@ -10,19 +12,20 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// feed brings the events of one group of sources to the log in the order in
+// feed brings the events of a group of sources to the log in the order in
 // which they happened, as they would have come live: so most facts are whole
-// when their first row is said. It holds a bounded number of bytes; a larger
-// group is put in order piece by piece, which costs versions, never truth.
+// when their first row is said. Several small groups share frames and their
+// end. It holds a bounded number of bytes; a larger group is put in order piece
+// by piece, which costs versions, never truth.
 type feed struct {
 	ctx     context.Context
 	shipper *shipper.Shipper
 	arena   []byte
 	waiting []waiting
-	// sessions of the group, to be ended with it, and of the whole import.
-	group map[string]bool
-	all   map[string]bool
-	count struct{ events, deadLetters int64 }
+	sorted  int             // of waiting: groups that are in order
+	ending  map[string]bool // sessions to end when what waits was shipped
+	all     map[string]bool // sessions of the whole import
+	count   struct{ events, deadLetters int64 }
 }
 
 type waiting struct {
@@ -31,11 +34,14 @@ type waiting struct {
 	partition  int
 }
 
-// feedBytes is how much a feed holds before it ships.
-const feedBytes = 32 << 20
+// A feed ships when it holds this much: at the end of a group, or within one.
+const (
+	batchBytes = 256 << 10
+	groupBytes = 32 << 20
+)
 
 func newFeed(ctx context.Context, s *shipper.Shipper) *feed {
-	return &feed{ctx: ctx, shipper: s, group: map[string]bool{}, all: map[string]bool{}}
+	return &feed{ctx: ctx, shipper: s, ending: map[string]bool{}, all: map[string]bool{}}
 }
 
 // Event implements producers.Sink.
@@ -48,11 +54,11 @@ func (f *feed) Event(e *schemas.Event) error {
 	f.arena = e.AppendAvro(f.arena)
 	f.waiting = append(f.waiting, waiting{at, start, len(f.arena), f.shipper.Partition(producers.PartitionKey(e))})
 	f.count.events++
-	if e.SessionId != "" && !f.group[e.SessionId] {
-		f.group[e.SessionId] = true
+	if e.SessionId != "" && !f.ending[e.SessionId] {
+		f.ending[e.SessionId] = true
 		f.all[e.SessionId] = true
 	}
-	if len(f.arena) >= feedBytes {
+	if len(f.arena) >= groupBytes {
 		return f.ship()
 	}
 	return nil
@@ -64,9 +70,9 @@ func (f *feed) DeadLetter(d *schemas.DeadLetter) error {
 	return f.shipper.DeadLetter(f.ctx, d)
 }
 
-// ship sends what waits, in order of time.
+// ship sends what waits.
 func (f *feed) ship() error {
-	sort.SliceStable(f.waiting, func(i, j int) bool { return f.waiting[i].at < f.waiting[j].at })
+	f.order()
 	for _, w := range f.waiting {
 		if err := f.shipper.Event(f.ctx, w.partition, f.arena[w.start:w.end]); err != nil {
 			return err
@@ -75,26 +81,35 @@ func (f *feed) ship() error {
 	if err := f.shipper.Flush(f.ctx); err != nil {
 		return err
 	}
-	f.arena, f.waiting = f.arena[:0], f.waiting[:0]
+	f.arena, f.waiting, f.sorted = f.arena[:0], f.waiting[:0], 0
 	return nil
 }
 
-// endGroup ships the rest of a group and ends its sessions.
+// order puts the group that was read last in order of time.
+func (f *feed) order() {
+	group := f.waiting[f.sorted:]
+	sort.SliceStable(group, func(i, j int) bool { return group[i].at < group[j].at })
+	f.sorted = len(f.waiting)
+}
+
+// endGroup tells that the sources of a group have been read to their end.
 func (f *feed) endGroup() error {
+	f.order()
+	if len(f.arena) < batchBytes {
+		return nil
+	}
+	return f.end()
+}
+
+// end ships everything and ends the sessions of the groups that were read.
+func (f *feed) end() error {
 	if err := f.ship(); err != nil {
 		return err
 	}
 	failpoint.Hit("import.shipped")
-	ended := make([]string, 0, len(f.group))
-	for id := range f.group {
-		ended = append(ended, id)
+	if err := f.shipper.SourceEnd(f.ctx, slices.Sorted(maps.Keys(f.ending))); err != nil {
+		return err
 	}
-	sort.Strings(ended)
-	for _, id := range ended {
-		if err := f.shipper.SourceEnd(f.ctx, id); err != nil {
-			return err
-		}
-	}
-	clear(f.group)
+	clear(f.ending)
 	return nil
 }

@@ -128,6 +128,9 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 			}
 		}
 	}
+	if err := f.end(); err != nil {
+		return nil, cause(ctx, err)
+	}
 	bar.done()
 	if err := in.settled(ctx, ship); err != nil {
 		return nil, cause(ctx, err)

@@ -68,7 +68,7 @@ func fold(t testing.TB, events []*schemas.Event) []schemas.Enriched {
 	h := engine.NewHarness(sessions.New(), 1_795_400_000_000_000)
 	ids := map[string]bool{}
 	for n := 0; n < len(events); n += 100 {
-		segment := schemas.Segment{Org: "test", ProducerId: "test"}
+		segment := schemas.Segment{Org: "test", ProducerId: "test", Schema: schemas.EventSchema}
 		for _, e := range events[n:min(n+100, len(events))] {
 			segment.Events = append(segment.Events, e.AppendAvro(nil))
 			ids[e.SessionId] = true

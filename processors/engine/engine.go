@@ -48,8 +48,9 @@ type Fold interface {
 	// Event folds one event of an organisation. An error that wraps ErrInvalid
 	// makes it a dead letter, and must leave the overlay as it was.
 	Event(org string, e *schemas.Event) (Outcome, error)
-	// SourceEnd tells that a producer has read all sources of a session.
-	SourceEnd(org, sessionID string)
+	// SourceEnd tells that a producer has read all sources of a session, by its
+	// key ([schemas.SessionKey]).
+	SourceEnd(session schemas.Id)
 	// Due does the work of a record whose time has come. It stops early when
 	// tx.Full, leaving the record due, and is called again in the next commit
 	// before the next event (a continuation).

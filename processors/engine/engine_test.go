@@ -63,7 +63,7 @@ func (c *counting) count(id string) byte {
 	return n
 }
 
-func (c *counting) SourceEnd(string, string) {}
+func (c *counting) SourceEnd(schemas.Id) {}
 func (c *counting) Due(key string) {
 	if strings.Contains(key, "timerpanic") {
 		panic("on purpose")
@@ -83,7 +83,7 @@ func (c *counting) End() {
 }
 
 func frame(sessions ...string) []byte {
-	s := schemas.Segment{Org: "acme", ProducerId: "p"}
+	s := schemas.Segment{Org: "acme", ProducerId: "p", Schema: schemas.EventSchema}
 	for _, id := range sessions {
 		e := schemas.Event{SessionId: id}
 		s.Events = append(s.Events, e.AppendAvro(nil))
@@ -157,7 +157,7 @@ func TestAMessageThatIsNoFrameIsOneDeadLetter(t *testing.T) {
 
 func TestAnEventThatDoesNotDecodeDoesNotHideItsNeighbours(t *testing.T) {
 	good := (&schemas.Event{SessionId: "a"}).AppendAvro(nil)
-	f := schemas.Frame{Segments: []schemas.Segment{{Events: [][]byte{good, good[:20], append(good[:len(good):len(good)], 0), good}}}}
+	f := schemas.Frame{Segments: []schemas.Segment{{Schema: schemas.EventSchema, Events: [][]byte{good, good[:20], append(good[:len(good):len(good)], 0), good}}}}
 	h := harness(t, f.AppendMessage(nil))
 	if got, want := counts(h), (schemas.Counts{In: 4, Applied: 2, Dead: 2}); got != want {
 		t.Errorf("counts %+v, want %+v", got, want)

@@ -50,13 +50,13 @@ func (h *Harness) Append(payload []byte) error {
 
 // Event appends one event of an organisation.
 func (h *Harness) Event(org string, e *schemas.Event) error {
-	f := schemas.Frame{Segments: []schemas.Segment{{Org: org, ProducerId: "harness", Events: [][]byte{e.AppendAvro(nil)}}}}
+	f := schemas.Frame{Segments: []schemas.Segment{{Org: org, ProducerId: "harness", Schema: schemas.EventSchema, Events: [][]byte{e.AppendAvro(nil)}}}}
 	return h.Append(f.AppendMessage(nil))
 }
 
 // SourceEnd appends the end of a session's sources.
 func (h *Harness) SourceEnd(org, sessionID string) error {
-	c := schemas.Control{Type: schemas.ControlTypeSourceEnd, Org: org, SessionId: sessionID}
+	c := schemas.Control{Type: schemas.ControlTypeSourceEnd, Org: org, Sessions: []schemas.Id{schemas.SessionKey(org, sessionID)}}
 	return h.Append(c.AppendMessage(nil))
 }
 

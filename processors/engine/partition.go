@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,9 @@ func open(ctx context.Context, cfg Config, number int) (*partition, error) {
 	err = owner.Restore(ctx, func(c *schemas.Commit) error {
 		if c.Versions.Fold > cfg.Processor.Version() {
 			return fmt.Errorf("commit %d was made by version %d of the fold, this worker has %d: run the newer release", c.CommitNumber, c.Versions.Fold, cfg.Processor.Version())
+		}
+		for i := range c.Delta { // the record's memory is the log's
+			c.Delta[i].Value = bytes.Clone(c.Delta[i].Value)
 		}
 		p.state.apply(c.Delta)
 		for i := range c.Slices {

@@ -134,17 +134,16 @@ func (p *partition) foldRecord(s *slice, fold Fold, in *input, index int64) (pan
 		s.counts.Passed++
 		switch c := &in.control; c.Type {
 		case schemas.ControlTypeSourceEnd:
-			fold.SourceEnd(c.Org, c.SessionId)
+			for _, session := range c.Sessions {
+				fold.SourceEnd(session)
+			}
 		case schemas.ControlTypeConfig:
 			s.head.config(c)
 		}
 	default:
 		ev := in.events[index]
 		e := &p.scratch
-		rest, err := e.DecodeAvro(ev.encoded)
-		if err == nil && len(rest) > 0 {
-			err = fmt.Errorf("%d bytes after the event", len(rest))
-		}
+		err := ev.decode(e)
 		if err != nil {
 			s.dead(p, in, index, "undecodable", err.Error(), ev.segment, ev.encoded)
 			return false
@@ -168,6 +167,19 @@ func (p *partition) foldRecord(s *slice, fold Fold, in *input, index int64) (pan
 		}
 	}
 	return false
+}
+
+// decode reads an event by its writer's schema.
+func (ev event) decode(e *schemas.Event) error {
+	body, err := schemas.Resolve(uint64(ev.segment.Schema), schemas.EventFingerprint, ev.encoded)
+	if err != nil {
+		return err
+	}
+	rest, err := e.DecodeAvro(body)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes after the event", len(rest))
+	}
+	return err
 }
 
 // poisoned replaces a slice whose only record panics the fold by one that
@@ -204,8 +216,8 @@ func (s *slice) dead(p *partition, in *input, index int64, reason, detail string
 	}
 	if segment != nil {
 		d.Org, d.ProducerId = strings.Clone(segment.Org), strings.Clone(segment.ProducerId)
-		if len(payload) <= 64<<10 {
-			d.Payload = payload
+		if len(payload) < 64<<10 {
+			d.Payload = schemas.AppendRecord(nil, uint64(segment.Schema), payload)
 		}
 	}
 	d.Cap()
@@ -278,7 +290,7 @@ func (tx *Tx) grouped(partition int, previous map[string]int64) []schemas.Output
 		if !ok {
 			i = len(outputs)
 			at[o.topic] = i
-			outputs = append(outputs, schemas.Output{Topic: o.topic, Partition: int64(partition), Previous: previous[o.topic]})
+			outputs = append(outputs, schemas.Output{Topic: o.topic, Partition: int64(partition), Previous: previous[o.topic], Schema: int64(broker.RowSchema(o.topic))})
 		}
 		outputs[i].Rows = append(outputs[i].Rows, o.row)
 	}

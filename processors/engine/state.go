@@ -20,7 +20,8 @@ type record struct {
 
 func newState() *State { return &State{records: map[string]record{}} }
 
-// apply merges a delta that is committed.
+// apply merges a delta that is committed. The values are the state's from then
+// on.
 func (s *State) apply(delta []schemas.Change) {
 	for i := range delta {
 		c := &delta[i]
@@ -30,7 +31,7 @@ func (s *State) apply(delta []schemas.Change) {
 			continue
 		}
 		old := s.records[key]
-		s.records[key] = record{value: append(make([]byte, 0, len(c.Value)), c.Value...), due: c.Due}
+		s.records[key] = record{value: c.Value, due: c.Due}
 		if c.Due != 0 && (old.due == 0 || c.Due < old.due) {
 			heap.Push(&s.timers, timer{c.Due, key})
 		}

@@ -24,6 +24,12 @@ func (x *fold) relate(s *session, f *fact) {
 	if f.kind != schemas.KindApproval && f.kind != schemas.KindToolCall {
 		return
 	}
+	if f.kind == schemas.KindApproval && !s.asked {
+		s.asked, s.changed = true, true
+	}
+	if !s.asked {
+		return // most sessions never ask
+	}
 	id, ok := callOf(f)
 	if !ok {
 		return
@@ -89,6 +95,9 @@ func (l *link) callFor(at int64) (call moment, ok bool) {
 }
 
 func (x *fold) linkOf(s *session, f *fact) *link {
+	if !s.asked {
+		return nil
+	}
 	id, ok := callOf(f)
 	if !ok {
 		return nil

@@ -159,12 +159,12 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 	if !ok && f.row == nil {
 		return
 	}
-	var last schemas.Enriched
+	last := &x.last
 	if f.row != nil {
 		if _, err := last.DecodeAvro(f.row); err != nil {
 			panic(err)
 		}
-		if ok && same(row, &last, f.row) {
+		if ok && same(row, last, f.row) {
 			return
 		}
 	}
@@ -191,8 +191,11 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 // same tells that a row says nothing new: final, witnesses and event_id alone
 // never make a version.
 func same(row, last *schemas.Enriched, encoded []byte) bool {
-	n := *row
-	n.RowId, n.Sign, n.Version, n.EventId, n.Final, n.Witnesses =
+	witnesses := row.Witnesses
+	row.RowId, row.Sign, row.Version, row.EventId, row.Final, row.Witnesses =
 		last.RowId, last.Sign, last.Version, last.EventId, last.Final, last.Witnesses
-	return bytes.Equal(n.AppendAvro(make([]byte, 0, 512)), encoded)
+	var buffer [1024]byte
+	same := bytes.Equal(row.AppendAvro(buffer[:0]), encoded)
+	row.Witnesses = witnesses // the caller sets the rest
+	return same
 }

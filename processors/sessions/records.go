@@ -68,6 +68,7 @@ type session struct {
 	sweptAt   int64  // append time of the last sweep
 	cursor    int64  // facts that a running sweep has seen
 	ending    bool   // the running sweep is the one at the end
+	asked     bool   // a permission request was seen
 	said      bool   // a row was published
 	branchAt  int64  // occurred_at of the earliest branch seen, µs
 	texts     [sessionTexts]text
@@ -261,6 +262,7 @@ func (f *fact) encode() []byte {
 	e.int(f.due)
 	e.int(f.published)
 	e.int(f.version)
+	e.uint(schemas.EnrichedFingerprint)
 	e.bytes(f.row)
 	e.texts(f.texts[:])
 	for i := range f.numbers {
@@ -280,7 +282,11 @@ func (f *fact) decode(b []byte) error {
 	f.key, f.cause = d.id(), d.id()
 	f.witnesses, f.shown, f.ended = uint16(d.uint()), uint16(d.uint()), uint16(d.uint())
 	f.first, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int()
-	f.row = append([]byte(nil), d.take(d.uint())...)
+	row, err := schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
+	if err != nil {
+		return err
+	}
+	f.row = append([]byte(nil), row...)
 	d.texts(f.texts[:])
 	for !d.bad {
 		i := d.byte()
@@ -309,6 +315,7 @@ func (s *session) encode() []byte {
 	e.int(s.cursor)
 	e.bool(s.ending)
 	e.bool(s.said)
+	e.bool(s.asked)
 	e.int(s.branchAt)
 	e.texts(s.texts[:])
 	return e
@@ -320,7 +327,8 @@ func (s *session) decode(b []byte) error {
 	d.version()
 	s.id, s.facts, s.shown = d.id(), d.int(), uint16(d.uint())
 	s.lastEvent, s.endAt, s.closing = d.int(), d.int(), d.byte() != 0
-	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.branchAt = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.int()
+	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0
+	s.branchAt = d.int()
 	d.texts(s.texts[:])
 	return d.err()
 }

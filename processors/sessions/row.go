@@ -18,7 +18,8 @@ func inherited(f *fact) [5]string {
 // call that they are linked to. false: the fact has no row.
 func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 	t, n := &f.texts, &f.numbers
-	r := &schemas.Enriched{
+	r := &x.said
+	*r = schemas.Enriched{
 		FactKey:     f.key,
 		Generation:  x.tx.Generation(),
 		Family:      schemas.FamilyOf(f.kind),

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/pricing"
@@ -22,10 +23,18 @@ import (
 // the state is the price table that it was built with.
 type Processor struct {
 	prices *pricing.Table
+	folds  sync.Pool // overlays that ended
+	facts  sync.Pool // their facts, which are large
 }
 
 // New makes the processor with the price table that ships with this version.
-func New() *Processor { return &Processor{prices: pricing.Builtin()} }
+func New() *Processor {
+	return &Processor{
+		prices: pricing.Builtin(),
+		folds:  sync.Pool{New: func() any { return &fold{open: map[string]any{}} }},
+		facts:  sync.Pool{New: func() any { return new(fact) }},
+	}
+}
 
 // Name implements engine.Processor.
 func (p *Processor) Name() string { return "sessions" }
@@ -36,7 +45,9 @@ func (p *Processor) Version() int64 { return 1 }
 
 // Begin implements engine.Processor.
 func (p *Processor) Begin(tx *engine.Tx) engine.Fold {
-	return &fold{Processor: p, tx: tx, open: map[string]any{}}
+	x := p.folds.Get().(*fold)
+	x.Processor, x.tx = p, tx
+	return x
 }
 
 // fold is one overlay: the records that it has read, decoded, by state key.
@@ -45,6 +56,8 @@ type fold struct {
 	tx    *engine.Tx
 	open  map[string]any
 	order []string // keys in the order of first use, for a deterministic delta
+	// Reused: a row is said before the next is made.
+	said, last schemas.Enriched
 }
 
 type record interface{ decode([]byte) error }
@@ -60,7 +73,12 @@ func load[R any, P interface {
 	}
 	var r P
 	if value, _, ok := x.tx.Get(key); ok {
-		r = P(new(R))
+		if f, isFact := any(r).(*fact); isFact {
+			f = x.facts.Get().(*fact)
+			r = any(f).(P)
+		} else {
+			r = P(new(R))
+		}
 		if err := r.decode(value); err != nil {
 			panic(fmt.Errorf("cannot read state record %q: %w", key[:1], err))
 		}
@@ -94,7 +112,9 @@ func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind) *fact {
 		p.changed = true
 		s.facts++
 		s.changed = true
-		return &fact{key: key, kind: kind, first: x.tx.Now()}
+		f := x.facts.Get().(*fact)
+		*f = fact{key: key, kind: kind, first: x.tx.Now()}
+		return f
 	})
 }
 
@@ -219,8 +239,7 @@ func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
 }
 
 // SourceEnd implements engine.Fold.
-func (x *fold) SourceEnd(org, sessionID string) {
-	id := schemas.SessionKey(org, sessionID)
+func (x *fold) SourceEnd(id schemas.Id) {
 	s := load[session](x, sessionKey(id), nil)
 	if s == nil || s.endAt == 0 {
 		return // unknown, or it has ended and nothing came since
@@ -240,6 +259,7 @@ func (x *fold) End() {
 			if r.changed {
 				x.tx.Put(key, r.encode(), r.due)
 			}
+			x.facts.Put(r)
 		case *page:
 			if r.changed {
 				x.tx.Put(key, r.encode(), 0)
@@ -250,6 +270,9 @@ func (x *fold) End() {
 			}
 		}
 	}
+	clear(x.open)
+	x.order, x.tx = x.order[:0], nil
+	x.folds.Put(x)
 }
 
 // witnessNames is the column witnesses.

@@ -49,9 +49,9 @@ func responseOf(o *Outcome) (r response) {
 		case "gitOperation":
 			r.git = v
 		case "agentId":
-			r.agent = v.Str
+			r.agent = Code(v)
 		case "agentType":
-			r.agentType = v.Str
+			r.agentType = Short(v, 128)
 		case "status":
 			r.completed = v.Str == "completed"
 		case "totalDurationMs":

@@ -27,6 +27,13 @@ type Call struct {
 	command   extraction.CommandFacts // of a Bash call
 }
 
+// What is longer is no path, and no command that one can look into: calls are
+// remembered until they end.
+const (
+	maxPath    = 4096
+	maxCommand = 64<<10 + 1 // more than what extraction looks into
+)
+
 // content is the file that a Write call writes.
 type content struct {
 	hash  string
@@ -53,7 +60,7 @@ type Outcome struct {
 type Decision struct{ Decision, Source, Reason string }
 
 // NewCall reads a call's arguments, which may be any JSON. The call keeps
-// nothing of the input's memory.
+// little of the input, and nothing of its memory.
 func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call {
 	c := &Call{
 		Id: strings.Clone(id), Name: strings.Clone(name),
@@ -66,16 +73,18 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 	target := ""
 	switch name {
 	case "Bash":
-		c.command = extraction.Command(strings.Clone(arguments.Get("command").Str), strings.Clone(s.Cwd))
+		command := arguments.Get("command").Str
+		command = command[:min(len(command), maxCommand)]
+		c.command = extraction.Command(strings.Clone(command), strings.Clone(s.Cwd))
 		target = c.command.Target
 	case "Agent", "Task":
-		c.agentType = strings.Clone(arguments.Get("subagent_type").Str)
-		target = c.agentType
+		kind := arguments.Get("subagent_type")
+		c.agentType, target = strings.Clone(Short(kind, 128)), Code(kind)
 	case "Skill":
-		target = arguments.Get("skill").Str
+		target = Code(arguments.Get("skill"))
 	default:
 		for _, field := range []string{"file_path", "notebook_path", "path"} {
-			if path := arguments.Get(field).Str; path != "" {
+			if path := Short(arguments.Get(field), maxPath); path != "" {
 				target = c.place.Path(path)
 				break
 			}

@@ -11,13 +11,40 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
+// maxID is the longest id in bytes: longer than any that the client makes, and
+// short enough to be remembered.
+const maxID = 256
+
 // ID is the string of a field that names something. A field that is missing or
-// null is empty; one of another type is a [producers.BadInput].
+// null is empty; one of another type, or too long, is a [producers.BadInput].
 func ID(v gjson.Result, field string) (string, error) {
 	if v.Exists() && v.Type != gjson.String && v.Type != gjson.Null {
 		return "", &producers.BadInput{Reason: "wrong_type", Detail: fmt.Sprintf("%s: want a string, got %s", field, v.Type)}
 	}
+	if len(v.Str) > maxID {
+		return "", &producers.BadInput{Reason: "wrong_type", Detail: fmt.Sprintf("%s: %d bytes are no id", field, len(v.Str))}
+	}
 	return v.Str, nil
+}
+
+// Short is a string of at most so many bytes; anything else is not what it
+// should be, and empty.
+func Short(v gjson.Result, limit int) string {
+	if len(v.Str) > limit {
+		return ""
+	}
+	return v.Str
+}
+
+// Code is one of the client's own words, such as a reason or a type; empty for
+// what may be a text.
+func Code(v gjson.Result) string {
+	for _, c := range []byte(v.Str) {
+		if c <= ' ' || c >= 0x7f {
+			return ""
+		}
+	}
+	return Short(v, 128)
 }
 
 // Need is [ID] of a field that must not be missing or empty.

@@ -109,14 +109,3 @@ func scan[T string | []byte](k *keywords, text T, found func(word, end int) bool
 		}
 	}
 }
-
-// any tells whether one of the words is in the text.
-func (k *keywords) any(text string) bool {
-	state := uint32(0)
-	for i := range len(text) {
-		if state = k.next[state+uint32(k.class[text[i]])]; state >= k.first {
-			return true
-		}
-	}
-	return false
-}

@@ -2,6 +2,7 @@ package extraction
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,6 +14,7 @@ import (
 // needs it: most never are.
 type secretRule struct {
 	id      string
+	index   int // among all rules
 	regex   func() *regexp.Regexp
 	group   int     // the group that is the secret, 0 for the first one
 	entropy float64 // a secret has more, in bits a character
@@ -42,11 +44,31 @@ type allowlist struct {
 
 // ruleSet is all rules by their keywords.
 type ruleSet struct {
+	rules    int // how many
 	words    []string
 	byWord   [][]*secretRule
 	keywords *keywords
+	suspects *keywords // the same words, and after them what else Plain looks for
 	allow    allowlist // for all rules
 }
+
+// vague orders rules by how little they know: a rule that goes by a word or by
+// the place of a secret knows less than one that knows its form.
+func (r *secretRule) vague() int {
+	switch r.shape {
+	case shapeAssigned:
+		if r.generic {
+			return 3
+		}
+		return 1
+	case shapeURL:
+		return 2
+	}
+	return 0
+}
+
+// longKeyRule is for keys that no keyword tells (see longKey).
+var longKeyRule = &secretRule{id: "aws-secret-access-key"}
 
 // tomlRule and tomlRules are what of gitleaks' configuration is used. Its own
 // reader is left aside: it brings a detector that reads 4 MB/s where this one
@@ -93,6 +115,9 @@ var ownRules = []tomlRule{
 // templates and development set-ups.
 const placeholders = `(?i)^(?:\$.*|%.*%|\{.*\}|\[.*\]|\*+|x+|\.+|pass(?:word)?|pwd|passwd|secret|token|user(?:name)?|postgres|root|admin|guest|test|x-oauth-basic|changeme)$`
 
+// uuid names something far more often than it opens something.
+const uuid = `(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
+
 // secretRules are the rules of gitleaks v8 as its package config embeds them,
 // compiled ourselves, with these changes: rules that need the path of a file
 // are left out, all but kubernetes-secret-yaml; keys of documentation
@@ -111,6 +136,8 @@ var secretRules = sync.OnceValue(func() *ruleSet {
 	index := map[string]int{}
 	add := func(rule tomlRule) {
 		r := newSecretRule(rule)
+		r.index = set.rules
+		set.rules++
 		for _, word := range rule.Keywords {
 			word = strings.ToLower(word)
 			at, ok := index[word]
@@ -138,8 +165,25 @@ var secretRules = sync.OnceValue(func() *ruleSet {
 		}
 	}
 	set.keywords = newKeywords(set.words)
+	set.suspects = newSuspects(set.words)
 	return set
 })
+
+// newSuspects adds to the keywords what begins a home folder, and all bytes
+// that are no printable ASCII.
+func newSuspects(words []string) *keywords {
+	words = append(slices.Clip(words), "\x00", "/root")
+	for _, home := range homes {
+		words = append(words, strings.ToLower(home.parent))
+	}
+	k := newKeywords(words)
+	for b := range k.class {
+		if b < ' ' || b >= 0x7f {
+			k.class[b] = k.class[0]
+		}
+	}
+	return k
+}
 
 func newSecretRule(rule tomlRule) *secretRule {
 	r := &secretRule{
@@ -155,6 +199,9 @@ func newSecretRule(rule tomlRule) *secretRule {
 	case rule.ID == "url-password":
 		r.shape = shapeURL
 		r.allow = append(r.allow, newAllowlist(tomlAllowlist{Regexes: []string{placeholders}}))
+	case r.generic:
+		r.shape, r.before, r.after = shapeAssigned, 64, 320
+		r.allow = append(r.allow, newAllowlist(tomlAllowlist{Regexes: []string{uuid}}))
 	case strings.Contains(rule.Regex, `(?:=|>|:{1,3}=|`):
 		r.shape, r.before, r.after = shapeAssigned, 64, 320
 	case shortest <= 3:

@@ -1,117 +1,135 @@
 package extraction
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"strings"
-	"sync"
 )
 
 // mostScanned is how much of a text is searched for secrets.
 const mostScanned = 1 << 20
 
-// SecretClass is the id of the rule by which the text holds a secret, "" if
-// it holds none. The rules are those of gitleaks v8 and a few of our own (see
-// loadSecretRules). Of a text over 1 MiB the first MiB is searched.
+// SecretClass is the id of the rule by which the text holds a secret, the
+// first one; "" if it holds none. The rules are those of gitleaks v8 and a few
+// of our own (see secretRules). Of a text over 1 MiB the first MiB is searched.
 func SecretClass(text []byte) (rule string) {
-	findSecrets(text, func(_, _ int, id string) bool {
-		rule = id
-		return false
-	})
-	return rule
+	if found := secrets(text); len(found) > 0 {
+		return found[0].rule.id
+	}
+	return ""
 }
 
 // HideSecrets replaces each secret in a string by [redacted:<rule>].
 func HideSecrets(text string) string {
-	type span struct {
-		start, end int
-		rule       string
-	}
-	for range 8 { // what is left of two that overlap may be one by itself
-		var first span
-		findSecrets([]byte(text), func(start, end int, rule string) bool {
-			first = span{start, end, rule}
-			return false
-		})
-		if first.rule == "" {
+	for range 4 { // a long string may hold more than are found at once
+		found := secrets([]byte(text))
+		if len(found) == 0 {
 			return text
 		}
-		text = text[:first.start] + "[redacted:" + first.rule + "]" + text[first.end:]
+		var b strings.Builder
+		at := 0
+		for _, s := range found {
+			b.WriteString(text[at:s.start])
+			b.WriteString("[redacted:" + s.rule.id + "]")
+			at = s.end
+		}
+		b.WriteString(text[at:])
+		text = b.String()
 	}
 	return "[redacted]"
 }
 
-// Plain tells quickly (a nanosecond a byte) that a string holds nothing to
-// hide: no word that a secret comes with, no folder that may be a home folder,
-// no control or non-ASCII character, nothing as long as an unnamed key. False
+// Plain tells quickly (about a nanosecond a byte) that a string holds nothing
+// to hide: no secret, no home folder, no control or non-ASCII character. False
 // means no more than: look closer.
 func Plain(text string) bool {
-	return !plain().any(text) && longKey(text, 0) < 0 && (text == "" || text[0] != '~' || isHomePath(text))
+	set := secretRules()
+	suspect := len(text) > 1 && text[0] == '~' && text[1] != '/'
+	scan(set.suspects, text, func(word, end int) bool {
+		if word >= len(set.words) {
+			suspect = true
+			return false
+		}
+		for _, rule := range set.byWord[word] {
+			suspect = suspect || near(rule, text, end-len(set.words[word]), end)
+		}
+		return !suspect
+	})
+	return !suspect && longKey(text, 0) < 0
 }
 
-func isHomePath(text string) bool { return text == "~" || text[1] == '/' }
+// secret is where a text holds a secret.
+type secret struct {
+	start, end int
+	rule       *secretRule
+}
 
-var plain = sync.OnceValue(func() *keywords {
-	words := []string{"\x00", "/root", "-home-", "-users-"}
-	for _, home := range homes {
-		words = append(words, strings.ToLower(home.parent))
-	}
-	k := newKeywords(append(words, secretRules().words...))
-	for b := range k.class {
-		if b < ' ' || b >= 0x7f {
-			k.class[b] = k.class[0]
-		}
-	}
-	return k
-})
-
-// findSecrets calls found with the place and rule of secrets, in about their
-// order, until found returns false.
-func findSecrets(text []byte, found func(start, end int, rule string) bool) {
+// secrets are the first secrets of a text in their order, without overlaps.
+// Where two rules find the same, the one that knows more counts.
+func secrets(text []byte) []secret {
+	const most = 64
 	if len(text) > mostScanned {
 		text = text[:mostScanned]
 	}
 	set := secretRules()
-	done := false
-	report := func(start, end int, rule string) bool {
-		done = !found(start, end, rule)
-		return !done
-	}
+	var found []secret
+	var searched []int // by rule: up to which keyword its surroundings were searched
 	scan(set.keywords, text, func(word, end int) bool {
+		start := end - len(set.words[word])
 		for _, rule := range set.byWord[word] {
-			if !rule.near(text, end-len(set.words[word]), end) {
+			if !near(rule, text, start, end) {
 				continue
 			}
-			if !rule.find(text, end-len(set.words[word]), report) {
-				return false
+			if searched == nil {
+				searched = make([]int, set.rules)
 			}
+			if start < searched[rule.index] {
+				continue
+			}
+			searched[rule.index] = start + rule.after
+			found = rule.find(text, start, found)
 		}
-		return true
+		return len(found) < most
 	})
-	for at := 0; !done; {
-		start := longKey(text, at)
-		if start < 0 {
-			return
-		}
-		at = start + longKeyLength
-		report(start, at, "aws-secret-access-key")
+	for at := longKey(text, 0); at >= 0 && len(found) < 2*most; at = longKey(text, at+longKeyLength) {
+		found = append(found, secret{at, at + longKeyLength, longKeyRule})
 	}
+	if len(found) > 1 {
+		found = apart(found)
+	}
+	return found
 }
 
-// find looks for the rule's secrets around a keyword that begins at word.
-func (r *secretRule) find(text []byte, word int, found func(start, end int, rule string) bool) bool {
-	from := max(0, word-r.before)
-	window := text[from:min(len(text), word+r.after)]
-	for _, at := range r.regex().FindAllSubmatchIndex(window, 8) {
-		start, end := r.secretAt(at)
-		secret := window[start:end]
-		if entropy(secret) <= r.entropy && r.entropy > 0 || r.allowed(window, at, secret) {
-			continue
-		}
-		if !found(from+start, from+end, r.id) {
-			return false
+// apart leaves of secrets that overlap the one whose rule knows most, then the
+// first, then the longest.
+func apart(found []secret) []secret {
+	slices.SortFunc(found, func(a, b secret) int {
+		return cmp.Or(a.rule.vague()-b.rule.vague(), a.start-b.start, b.end-a.end)
+	})
+	var kept []secret
+	for _, s := range found {
+		if !slices.ContainsFunc(kept, func(k secret) bool { return s.start < k.end && k.start < s.end }) {
+			kept = append(kept, s)
 		}
 	}
-	return true
+	slices.SortFunc(kept, func(a, b secret) int { return a.start - b.start })
+	return kept
+}
+
+// find adds the rule's secrets around a keyword that begins at word, and
+// around every one that begins up to r.after later.
+func (r *secretRule) find(text []byte, word int, found []secret) []secret {
+	from := max(0, word-r.before)
+	window := text[from:min(len(text), word+2*r.after)]
+	for _, at := range r.regex().FindAllSubmatchIndex(window, 16) {
+		start, end := r.secretAt(at)
+		value := window[start:end]
+		if start < end && (r.entropy == 0 || entropy(value) > r.entropy) && !r.allowed(window, at, value) {
+			found = append(found, secret{from + start, from + end, r})
+		}
+	}
+	return found
 }
 
 // secretAt is the place of the secret in a match: its group, else the first
@@ -128,13 +146,13 @@ func (r *secretRule) secretAt(match []int) (start, end int) {
 	return match[0], match[1]
 }
 
-// near tells in a few nanoseconds whether the rule can match around a keyword:
+// near tells in a few nanoseconds whether a rule can match around its keyword:
 // most words like key, token or api are no part of an assignment, and most
 // short keywords no part of a long run of characters.
-func (r *secretRule) near(text []byte, start, end int) bool {
-	switch r.shape {
+func near[T string | []byte](rule *secretRule, text T, start, end int) bool {
+	switch rule.shape {
 	case shapeAssigned:
-		return assigned(text, end, r.generic)
+		return assigned(text, end, rule.generic)
 	case shapeToken:
 		run := end - start
 		for i := start - 1; i >= 0 && tokenByte[text[i]] && run < tokenRun; i-- {
@@ -155,16 +173,17 @@ func (r *secretRule) near(text []byte, start, end int) bool {
 		}
 		return false
 	}
-	return true
+	return len(text) >= tokenRun
 }
 
 // assigned tells whether a keyword that ends at end is followed by something
 // that gives it a value: = : > , or |, and a run of at least eight characters
 // (ten with a digit for the rule that knows no more than the keyword).
-func assigned(text []byte, end int, generic bool) bool {
+func assigned[T string | []byte](text T, end int, generic bool) bool {
+	const between, longest = 24, 160
 	i := end
-	for stop := min(len(text), end+24); ; i++ {
-		if i >= stop {
+	for ; ; i++ {
+		if i >= len(text) || i >= end+between {
 			return false
 		}
 		c := text[i]
@@ -176,18 +195,17 @@ func assigned(text []byte, end int, generic bool) bool {
 		}
 	}
 	for stop := min(len(text), i+10); i < stop; i++ {
-		c := text[i]
-		if c > ' ' && strings.IndexByte("=:>,|?`'\"", c) < 0 {
+		if c := text[i]; c > ' ' && strings.IndexByte("=:>,|?`'\"", c) < 0 {
 			break
 		}
 	}
-	run, digit := 0, false
-	for ; i < len(text) && tokenByte[text[i]]; i++ {
-		run++
+	digit := false
+	for run := 1; i < len(text) && tokenByte[text[i]] && run <= longest; run++ {
 		digit = digit || isDigit(text[i])
 		if run >= 10 && digit || run >= 8 && !generic {
 			return true
 		}
+		i++
 	}
 	return false
 }

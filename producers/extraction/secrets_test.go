@@ -149,9 +149,6 @@ func TestKeywordsAreFoundAsASearchForEachFindsThem(t *testing.T) {
 				t.Errorf("%q: %q does not end at %d", text, words[at[0]], at[1])
 			}
 		}
-		if k.any(text) != (len(want) > 0) {
-			t.Errorf("%q: any is %v", text, k.any(text))
-		}
 	}
 }
 
@@ -166,7 +163,6 @@ func TestHostileTextsAreScannedQuickly(t *testing.T) {
 		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("%.20q took %v", text, took)
 		}
-		t.Logf("%.20q %v", text, time.Since(start))
 	}
 }
 
@@ -180,12 +176,13 @@ func FuzzSecrets(f *testing.F) {
 	f.Add("token=" + githubToken)
 	f.Add("https://a:" + awsSecret + "@b -----BEGIN PRIVATE KEY-----")
 	f.Fuzz(func(t *testing.T, text string) {
-		findSecrets([]byte(text), func(start, end int, rule string) bool {
-			if start < 0 || start >= end || end > len(text) || rule == "" {
-				t.Fatalf("%d to %d of %d by %q", start, end, len(text), rule)
+		last := 0
+		for _, s := range secrets([]byte(text)) {
+			if s.start < last || s.start >= s.end || s.end > len(text) {
+				t.Fatalf("%d to %d of %d by %s", s.start, s.end, len(text), s.rule.id)
 			}
-			return true
-		})
+			last = s.end
+		}
 		if hidden := HideSecrets(text); SecretClass([]byte(text)) != "" && (hidden == text || Plain(text)) {
 			t.Fatalf("%q holds %s", text, SecretClass([]byte(text)))
 		}

@@ -340,6 +340,7 @@ func TestARecordWithoutItsIdIsAFactOfItsOwn(t *testing.T) {
 func TestRecordsThatSayNothingAreSkippedAndCounted(t *testing.T) {
 	s, r := logs(t,
 		logRecord("api_request", map[string]any{"session.id": nil}),
+		logRecord("api_request", map[string]any{"session.id": ""}),
 		logRecord("hook_registered", map[string]any{"session.id": 5}), // never looked at
 		`{"body":{"stringValue":"GET /secret"},"attributes":[]}`,
 		`{"body":{"stringValue":"claude_code.`+strings.Repeat("x", 200)+`"}}`,
@@ -347,7 +348,7 @@ func TestRecordsThatSayNothingAreSkippedAndCounted(t *testing.T) {
 	if len(s.events) != 0 || len(s.letters) != 0 {
 		t.Errorf("%d events, dead letters %+v", len(s.events), s.letters)
 	}
-	want := map[string]int64{"without session.id": 1, "hook_registered": 1, "other": 3}
+	want := map[string]int64{"without session.id": 2, "hook_registered": 1, "other": 3}
 	if !maps.Equal(r.Skipped(), want) {
 		t.Errorf("skipped %v, want %v", r.Skipped(), want)
 	}

@@ -114,8 +114,9 @@ func (c *cursor) checkString() bool {
 func special(s string, i int) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(s); i += 8 {
-		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		b := s[i : i+8]
+		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 		quote, backslash := w^'"'*ones, w^'\\'*ones
 		// The lowest high bit left is that of the first special byte.
 		if m := ((quote-ones)&^quote | (backslash-ones)&^backslash | (w-' '*ones)&^w) & highs; m != 0 {
@@ -397,14 +398,14 @@ func (c *cursor) value() (v value, err error) {
 	err = c.members("attribute value", func(key string) (err error) {
 		switch key {
 		case "stringValue":
-			v.kind = text
+			v.kind = kindText
 			v.text, err = c.text(key)
 		case "boolValue":
 			v = boolValue(strings.Trim(c.skip(), `"`) == "true")
 		case "intValue", "doubleValue":
 			v = numberValue(strings.Trim(c.skip(), `"`))
 		default:
-			v.kind = other
+			v.kind = kindOther
 			c.skip()
 		}
 		return err
@@ -416,12 +417,12 @@ func (c *cursor) value() (v value, err error) {
 // standard as a string (contract §4.1).
 func numberValue(s string) value {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return value{kind: long, long: n}
+		return value{kind: kindLong, long: n}
 	}
 	if d, err := strconv.ParseFloat(s, 64); err == nil {
-		return value{kind: double, double: d}
+		return value{kind: kindDouble, double: d}
 	}
-	return value{kind: other}
+	return value{kind: kindOther}
 }
 
 // jsonRecord is one record of a jsonRequest.

@@ -134,7 +134,7 @@ func TestRefusedCallsAreOverWithoutAResult(t *testing.T) {
 	verdicts := 0
 	auto, _ := read(t, "auto-mode", "logs")
 	for _, e := range auto.of(schemas.KindToolCall, byLog) {
-		if e.Body.Tool.ApprovalReason == "classifier:unavailable" && e.Body.Tool.PermissionMode == "auto" {
+		if b := e.Body.Tool; b.ApprovalReason == "classifier:auto-mode:unavailable" && b.ApprovalSource == "classifier" && b.PermissionMode == "auto" {
 			verdicts++
 		}
 	}

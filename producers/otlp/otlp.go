@@ -2,8 +2,9 @@
 // and spans of export requests, as JSON or Protobuf (contract §4).
 //
 // OTLP is the witness for cost: it tells of every billed request with its
-// tokens and id, and of each approval. It knows no repository, no exit status
-// and no output (contract §6). Texts leave a record as hash and length only.
+// tokens and id, and of each approval. It knows no exit status, of paths not
+// what they are in the repository, and output only from spans (contract §6).
+// Texts leave a record as hash and length only.
 //
 // A commit's fact is named by the first seven hex digits of its id: that much
 // every witness has, from the short form that git prints to the client's hooks
@@ -245,6 +246,8 @@ func (r *Reader) body(s *signal, body []byte, contentType string, at place) erro
 }
 
 func (r *Reader) request(s *signal, q request, at place) error {
+	// The strings of record and events lie in the request: let go of it.
+	defer func() { r.record, r.made = record{}, [maxEvents]made{} }()
 	index, buried := -1, 0
 	return q.walk(s, func(resource []attribute, e encoded) error {
 		index++
@@ -268,7 +271,7 @@ func (r *Reader) one(s *signal, resource []attribute, e encoded) error {
 		r.skip(name, n)
 		return err
 	}
-	make, ok := s.events[name]
+	events, ok := s.events[name]
 	if name != "" && !ok {
 		r.skip(name, 1)
 		return nil
@@ -283,20 +286,20 @@ func (r *Reader) one(s *signal, resource []attribute, e encoded) error {
 	}
 	if name == "" {
 		rec.name = rec.text("event.name")
-		make, ok = s.events[rec.name]
+		events, ok = s.events[rec.name]
 	}
 	switch {
 	case rec.bad != nil:
 	case !ok:
 		r.skip(rec.name, 1)
 		return nil
-	case rec.value("session.id").kind == none:
+	case rec.text("session.id") == "" && rec.bad == nil:
 		r.skip("without session.id", 1)
 		return nil
 	default:
 		rec.dated()
 		r.n = 0
-		make(r, rec)
+		events(r, rec)
 	}
 	if rec.bad != nil {
 		return rec.bad

@@ -111,15 +111,15 @@ func protobufValue(v *commonpb.AnyValue) value {
 	case nil:
 		return value{}
 	case *commonpb.AnyValue_StringValue:
-		return value{kind: text, text: v.StringValue}
+		return value{kind: kindText, text: v.StringValue}
 	case *commonpb.AnyValue_BoolValue:
 		return boolValue(v.BoolValue)
 	case *commonpb.AnyValue_IntValue:
-		return value{kind: long, long: v.IntValue}
+		return value{kind: kindLong, long: v.IntValue}
 	case *commonpb.AnyValue_DoubleValue:
-		return value{kind: double, double: v.DoubleValue}
+		return value{kind: kindDouble, double: v.DoubleValue}
 	}
-	return value{kind: other}
+	return value{kind: kindOther}
 }
 
 // protobufRecord is one record of a protobufRequest.

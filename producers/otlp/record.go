@@ -43,16 +43,16 @@ type value struct {
 type valueKind uint8
 
 const (
-	none valueKind = iota
-	text
-	long
-	double
-	boolean
-	other
+	kindNone valueKind = iota
+	kindText
+	kindLong
+	kindDouble
+	kindBoolean
+	kindOther
 )
 
 func boolValue(b bool) value {
-	v := value{kind: boolean}
+	v := value{kind: kindBoolean}
 	if b {
 		v.long = 1
 	}
@@ -87,7 +87,7 @@ func lookup(attributes []attribute, key string) value {
 }
 
 func (r *record) value(key string) value {
-	if v := lookup(r.attributes, key); v.kind != none {
+	if v := lookup(r.attributes, key); v.kind != kindNone {
 		return v
 	}
 	return lookup(r.resource, key)
@@ -95,7 +95,7 @@ func (r *record) value(key string) value {
 
 func (r *record) text(key string) string {
 	v := r.value(key)
-	if v.kind != text && v.kind != none {
+	if v.kind != kindText && v.kind != kindNone {
 		r.wrong(key, "a string")
 	}
 	return v.text
@@ -104,16 +104,16 @@ func (r *record) text(key string) string {
 func (r *record) double(key string) schemas.OptDouble {
 	v := r.value(key)
 	switch v.kind {
-	case none:
+	case kindNone:
 		return schemas.OptDouble{}
-	case long:
+	case kindLong:
 		v.double = float64(v.long)
-	case text:
+	case kindText:
 		var err error
 		if v.double, err = strconv.ParseFloat(v.text, 64); err != nil {
 			v.double = math.NaN()
 		}
-	case boolean, other:
+	case kindBoolean, kindOther:
 		v.double = math.NaN()
 	}
 	if math.IsNaN(v.double) || math.IsInf(v.double, 0) {
@@ -126,14 +126,14 @@ func (r *record) double(key string) schemas.OptDouble {
 // count reads an integer that is never negative.
 func (r *record) count(key string) schemas.OptLong {
 	v := r.value(key)
-	ok := v.kind == long
+	ok := v.kind == kindLong
 	switch v.kind {
-	case none:
+	case kindNone:
 		return schemas.OptLong{}
-	case text:
+	case kindText:
 		n, err := strconv.ParseInt(v.text, 10, 64)
 		v.long, ok = n, err == nil
-	case double:
+	case kindDouble:
 		v.long, ok = integral(v.double)
 	}
 	if !ok || v.long < 0 {
@@ -154,11 +154,11 @@ func (r *record) duration(key string) schemas.OptLong {
 
 func (r *record) boolean(key string) schemas.OptBool {
 	switch v := r.value(key); {
-	case v.kind == none:
+	case v.kind == kindNone:
 		return schemas.OptBool{}
-	case v.kind == boolean:
+	case v.kind == kindBoolean:
 		return schemas.SomeBool(v.long == 1)
-	case v.kind == text && (v.text == "true" || v.text == "false"):
+	case v.kind == kindText && (v.text == "true" || v.text == "false"):
 		return schemas.SomeBool(v.text == "true")
 	}
 	r.wrong(key, "a boolean")

@@ -23,7 +23,7 @@ const toolOutput = "tool.output"
 // llmRequest leaves failed requests out: they have no request_id, and the log
 // record of the failure says more.
 func (r *Reader) llmRequest(rec *record) {
-	if rec.value("request_id").kind == none {
+	if rec.value("request_id").kind == kindNone {
 		r.skip(rec.name+" without request_id", 1)
 		return
 	}

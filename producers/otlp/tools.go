@@ -18,6 +18,7 @@ type call struct {
 	command      string // of a shell
 	facts        extraction.CommandFacts
 	input        string // arguments as JSON; values may be cut
+	secret       string // class of one in the arguments
 	background   bool
 	commit       string // git's id of the commit that the command made
 	branch       string // that it is on
@@ -39,6 +40,7 @@ func calledByLog(rec *record) *call {
 	if rec.text("vcs.ref.head.type") == "branch" {
 		c.branch = rec.text("vcs.ref.head.name")
 	}
+	c.secret = extraction.SecretClass([]byte(c.input))
 	switch c.tool {
 	case "Bash":
 		c.setCommand(parameters.Get("full_command").Str)
@@ -100,6 +102,9 @@ func (c *call) setCommand(command string) {
 		c.command = command
 		c.facts = extraction.Command(command, "")
 		c.target = c.facts.Target
+		if c.secret == "" { // the input may be cut, or not there
+			c.secret = extraction.SecretClass([]byte(command))
+		}
 	}
 }
 
@@ -108,6 +113,7 @@ func (c *call) fill(b *schemas.ToolBody) {
 	b.ToolTarget = c.target
 	b.McpServer = c.server
 	b.CommandClass = c.facts.Class
+	b.SecretClass = c.secret
 }
 
 func (r *Reader) toolDecision(rec *record) {
@@ -117,8 +123,11 @@ func (r *Reader) toolDecision(rec *record) {
 	b.PermissionMode = rec.text("permission_mode")
 	b.ApprovalDecision = rec.text("decision")
 	b.ApprovalSource = rec.text("source")
+	// The classifier of mode auto decides as "config"; hooks and transcripts
+	// call it by its name.
 	if verdict := rec.text("classifier_verdict"); verdict != "" {
-		b.ApprovalReason = "classifier:" + verdict
+		b.ApprovalSource = "classifier"
+		b.ApprovalReason = "classifier:auto-mode:" + verdict
 	}
 	if b.ApprovalDecision == "reject" { // there will be no tool_result
 		e.Success = schemas.SomeBool(false)
@@ -137,7 +146,6 @@ func (r *Reader) toolResult(rec *record) {
 	c.fill(b)
 	b.ArgumentsLength = rec.count("tool_input_size_bytes")
 	b.ResultLength = rec.count("tool_result_size_bytes")
-	b.SecretClass = extraction.SecretClass([]byte(c.input))
 	if whole := c.arguments(b.ArgumentsLength); whole != nil { // as hooks and transcripts count them
 		b.ArgumentsHash = schemas.TextHash(whole)
 		b.ArgumentsLength = schemas.SomeLong(int64(len(whole)))

@@ -111,7 +111,12 @@ func TestASecretIsNamedByItsClassAndIsNowhereElse(t *testing.T) {
 			t.Errorf("no secret was found by %s", signal)
 		}
 	}
-	for _, e := range s.events {
+	command := "export AWS_ACCESS_KEY_ID=" + "AKIA" + "IOSFODNN7EXAMPLE" // the cloud vendor's documentation
+	refused, _ := logs(t, logRecord("tool_decision", map[string]any{"tool_name": "Bash", "decision": "reject", "tool_parameters": jsonText(map[string]any{"full_command": command})}))
+	if refused.events[0].Body.Tool.SecretClass == "" {
+		t.Error("no secret was found in a call that was refused")
+	}
+	for _, e := range append(s.events, refused.events...) {
 		if strings.Contains(string(e.AppendJSON(nil)), "AKIA") {
 			t.Errorf("the secret is in %s", e.AppendJSON(nil))
 		}
@@ -124,6 +129,10 @@ func TestASwitchThatBypassesPermissionsIsCritical(t *testing.T) {
 		if e := s.events[0]; e.Kind != schemas.KindConfigChange || e.Body.Session.Reason != mode || e.Critical != critical {
 			t.Errorf("%s: %+v", mode, e)
 		}
+	}
+	s, _ := logs(t, logRecord("permission_mode_changed", map[string]any{"event.sequence": 1}), logRecord("permission_mode_changed", map[string]any{"event.sequence": 2}))
+	if s.events[0].FactKey == s.events[1].FactKey {
+		t.Error("two switches are one fact")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -77,7 +78,7 @@ func (s *Shipper) send(ctx context.Context, partition int) error {
 		return nil
 	}
 	record := schemas.Frame{Segments: []schemas.Segment{{Org: s.org, ProducerId: s.producerID, Epoch: s.epoch,
-		Lane: schemas.LaneNormal, FirstSequence: f.sequence, Events: f.events}}}
+		Lane: schemas.LaneNormal, Schema: schemas.EventSchema, FirstSequence: f.sequence, Events: f.events}}}
 	s.message = record.AppendMessage(s.message[:0])
 	failpoint.Hit("shipper.sending")
 	if err := s.append(ctx, broker.Log{Topic: broker.Events, Partition: partition}, s.message); err != nil {
@@ -131,11 +132,29 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	return nil
 }
 
-// SourceEnd tells that all sources of a session have been read to their end.
-// Its events must have been flushed.
-func (s *Shipper) SourceEnd(ctx context.Context, sessionID string) error {
-	end := schemas.Control{Type: schemas.ControlTypeSourceEnd, Org: s.org, ProducerId: s.producerID, SessionId: sessionID}
-	return s.append(ctx, broker.Log{Topic: broker.Events, Partition: s.Partition(sessionID)}, end.AppendMessage(nil))
+// endsAtOnce is how many sessions one control record ends.
+const endsAtOnce = 4096
+
+// SourceEnd tells that all sources of some sessions have been read to their
+// end, after everything that waits was sent.
+func (s *Shipper) SourceEnd(ctx context.Context, sessionIDs []string) error {
+	if err := s.Flush(ctx); err != nil {
+		return err
+	}
+	ends := make([][]schemas.Id, len(s.frames))
+	for _, id := range sessionIDs {
+		p := s.Partition(id)
+		ends[p] = append(ends[p], schemas.SessionKey(s.org, id))
+	}
+	for p, sessions := range ends {
+		for some := range slices.Chunk(sessions, endsAtOnce) {
+			end := schemas.Control{Type: schemas.ControlTypeSourceEnd, Org: s.org, ProducerId: s.producerID, Sessions: some}
+			if err := s.append(ctx, broker.Log{Topic: broker.Events, Partition: p}, end.AppendMessage(nil)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Last is the position of the last message sent to a partition; 0 for none.

@@ -92,7 +92,7 @@ func (r *Reader) Recorded(_ int64, raw []byte) error {
 	if !input.IsObject() {
 		return &producers.BadInput{Reason: "missing_field", Detail: "input: want an object"}
 	}
-	return r.payload(when, via.Str+"/"+tag.Str, input, func(name string) string { return env.Get(name).Str })
+	return r.payload(when, claudecode.Short(via, 64)+"/"+claudecode.Short(tag, 64), input, func(name string) string { return claudecode.Short(env.Get(name), 64) })
 }
 
 // Payload reads one payload as the client handed it to a hook at a time in µs
@@ -178,6 +178,7 @@ type payload struct {
 }
 
 func (p *payload) text(field string) string { return p.fields[field].Str }
+func (p *payload) code(field string) string { return claudecode.Code(p.fields[field]) }
 
 func parse(at int64, input gjson.Result) (*payload, error) {
 	p := &payload{fields: make(map[string]gjson.Result, 16)}
@@ -203,7 +204,7 @@ func parse(at int64, input gjson.Result) (*payload, error) {
 		}
 	}
 	p.At = at
-	p.Cwd, p.mode = p.text("cwd"), p.text("permission_mode")
+	p.Cwd, p.mode = claudecode.Short(p.fields["cwd"], 4096), p.code("permission_mode")
 	p.Folder = extraction.Folder(p.text("transcript_path"))
 	return p, nil
 }

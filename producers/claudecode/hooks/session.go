@@ -18,14 +18,14 @@ func (r *Reader) event(s *session, p *payload) error {
 	when := strconv.FormatInt(p.At, 10)
 	switch p.name {
 	case "SessionStart":
-		source := p.text("source")
+		source := p.code("source")
 		if source == "startup" || source == "clear" {
 			p.Root = p.Session
 		}
 		r.begin(p, schemas.KindSessionStart).Reason = source
 		return r.maker.Emit(when + "/" + source)
 	case "SessionEnd":
-		r.begin(p, schemas.KindSessionEnd).Reason = p.text("reason")
+		r.begin(p, schemas.KindSessionEnd).Reason = p.code("reason")
 		return r.maker.Emit("end")
 	case "UserPromptSubmit":
 		return r.prompt(s, p)
@@ -34,20 +34,20 @@ func (r *Reader) event(s *session, p *payload) error {
 	case "Stop", "StopFailure":
 		e := r.maker.Event(&p.Scene, schemas.KindTurnEnd)
 		e.Success = schemas.SomeBool(p.name == "Stop")
-		e.ErrorClass = p.text("error")
-		r.text(&e.Body.Session, p.text("last_assistant_message"))
+		e.ErrorClass = p.code("error")
+		hash(&e.Body.Session, p.text("last_assistant_message"))
 		return r.maker.Emit(id(p.Prompt, when) + "/" + p.Agent)
 	case "SubagentStart", "SubagentStop":
 		return r.subagent(p)
 	case "PreCompact", "PostCompact":
 		e := r.maker.Event(&p.Scene, schemas.KindCompaction)
-		e.Body.Session.Reason = p.text("trigger")
+		e.Body.Session.Reason = p.code("trigger")
 		if p.name == "PostCompact" {
 			e.Success = schemas.SomeBool(true)
 		}
 		return r.maker.Emit(id(p.Prompt, when))
 	case "ConfigChange":
-		source := p.text("source")
+		source := p.code("source")
 		path := p.text("file_path")
 		if path != "" {
 			path = r.maker.Place(&p.Scene).Path(path)
@@ -56,7 +56,7 @@ func (r *Reader) event(s *session, p *payload) error {
 		b.Reason, b.Path = source, path
 		return r.maker.Emit(when + "/" + source + "/" + path)
 	case "Notification":
-		kind := p.text("notification_type")
+		kind := p.code("notification_type")
 		r.begin(p, schemas.KindNotification).Reason = kind
 		return r.maker.Emit(when + "/" + kind)
 	}
@@ -75,7 +75,7 @@ func (r *Reader) begin(p *payload, kind schemas.Kind) *schemas.SessionBody {
 	return &r.maker.Event(&p.Scene, kind).Body.Session
 }
 
-func (r *Reader) text(b *schemas.SessionBody, text string) {
+func hash(b *schemas.SessionBody, text string) {
 	b.TextHash, b.TextLength = claudecode.Hash(text)
 }
 
@@ -106,9 +106,9 @@ func (r *Reader) prompt(s *session, p *payload) error {
 	b := r.begin(p, schemas.KindPrompt)
 	switch {
 	case !notification:
-		r.text(b, text)
+		hash(b, text)
 	case known:
-		r.text(b, text)
+		hash(b, text)
 		b.Reason = "task_notification"
 	}
 	return r.maker.Emit(id(p.Prompt, strconv.FormatInt(p.At, 10)))
@@ -119,16 +119,15 @@ func (r *Reader) prompt(s *session, p *payload) error {
 func (r *Reader) command(s *session, p *payload) error {
 	r.running(s, p)
 	e := r.maker.Event(&p.Scene, schemas.KindPrompt)
-	claudecode.Command(e, p.text("command_name"))
-	r.text(&e.Body.Session, p.text("prompt"))
+	claudecode.Command(e, claudecode.Short(p.fields["command_name"], 256))
+	hash(&e.Body.Session, p.text("prompt"))
 	return r.maker.Emit(id(p.Prompt, strconv.FormatInt(p.At, 10)))
 }
 
 // subagent is a run's start or end. A run without a type is the client's own
 // fork that writes a compaction's summary (contract §2.3).
 func (r *Reader) subagent(p *payload) error {
-	kind := p.text("agent_type")
-	if kind == "" {
+	if p.text("agent_type") == "" {
 		return nil
 	}
 	run, err := claudecode.Need(p.fields["agent_id"], "agent_id")
@@ -137,10 +136,10 @@ func (r *Reader) subagent(p *payload) error {
 	}
 	e := r.maker.Event(&p.Scene, schemas.KindSubagent)
 	b := &e.Body.Session
-	b.AgentType = kind
+	b.AgentType = claudecode.Short(p.fields["agent_type"], 128)
 	if p.name == "SubagentStop" {
 		e.Success = schemas.SomeBool(true)
-		r.text(b, p.text("last_assistant_message"))
+		hash(b, p.text("last_assistant_message"))
 	}
 	return r.maker.Emit(run)
 }

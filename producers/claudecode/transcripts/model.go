@@ -193,7 +193,7 @@ func class(status schemas.OptLong) string {
 // failed is the line that the client writes when it gives a request up: the
 // turn ends with it, as StopFailure tells.
 func (r *reader) failed(l *line) error {
-	class := l.err.Str
+	class := claudecode.Code(l.err)
 	if class == "" {
 		class = "unknown"
 	}

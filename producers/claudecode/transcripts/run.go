@@ -35,7 +35,7 @@ func (r *reader) meta(path string) error {
 	defer file.Close()
 	return producers.Lines(file, path, schemas.WitnessTranscript, r.sink, func(_ int64, raw []byte) error {
 		m := gjson.GetManyBytes(raw, "parentAgentId", "agentType", "toolUseId", "requestShape", "finished")
-		r.run.parent, r.run.kind, r.run.use = m[0].Str, m[1].Str, m[2].Str
+		r.run.parent, r.run.kind, r.run.use = claudecode.Code(m[0]), claudecode.Short(m[1], 128), claudecode.Code(m[2])
 		if shape := m[3].Str; shape != "" {
 			r.run.background = schemas.SomeBool(shape == "background")
 		}

@@ -174,7 +174,7 @@ func (r *reader) compacted(l *line, prompt string) error {
 	e.DurationMs = claudecode.Count(l.compaction.Get("durationMs"))
 	e.Success = schemas.SomeBool(true)
 	b := &e.Body.Session
-	b.Reason = l.compaction.Get("trigger").Str
+	b.Reason = claudecode.Code(l.compaction.Get("trigger"))
 	b.TokensBefore = claudecode.Count(l.compaction.Get("preTokens"))
 	b.TokensAfter = claudecode.Count(l.compaction.Get("postTokens"))
 	return r.maker.Emit(id)

@@ -14,7 +14,7 @@ func (r *reader) use(l *line, block gjson.Result) error {
 	if err != nil {
 		return err
 	}
-	name, err := claudecode.ID(block.Get("name"), "message.content.name")
+	name, err := claudecode.Need(block.Get("name"), "message.content.name")
 	if err != nil {
 		return err
 	}
@@ -65,17 +65,17 @@ func (r *reader) result(l *line, block gjson.Result, alone bool) error {
 }
 
 func decisionOf(l *line) (d claudecode.Decision) {
-	d.Decision = l.decision.Get("decision").Str
-	d.Source = l.decision.Get("source").Str
-	d.Reason = l.decision.Get("reasonCode").Str
+	d.Decision = claudecode.Code(l.decision.Get("decision"))
+	d.Source = claudecode.Code(l.decision.Get("source"))
+	d.Reason = claudecode.Code(l.decision.Get("reasonCode"))
 	if d.Reason == "unknown" {
 		d.Reason = ""
 	}
-	switch kind := l.decision.Get("reasonType").Str; {
+	switch kind := claudecode.Code(l.decision.Get("reasonType")); {
 	case kind == "classifier":
 		d.Source = kind
 	case d.Reason == "" && kind == "rule":
-		d.Reason = strings.TrimSuffix(kind+":"+l.decision.Get("ruleSource").Str, ":")
+		d.Reason = strings.TrimSuffix(kind+":"+claudecode.Code(l.decision.Get("ruleSource")), ":")
 	case d.Reason == "":
 		d.Reason = kind
 	}

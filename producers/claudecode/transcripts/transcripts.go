@@ -161,15 +161,15 @@ func (r *reader) parse(raw string) (l *line, err error) {
 		case "requestId":
 			l.requestId = id(v, key.Str)
 		case "cwd":
-			s.Cwd = v.Str
+			s.Cwd = claudecode.Short(v, 4096)
 		case "gitBranch":
-			s.Branch = v.Str
+			s.Branch = claudecode.Short(v, 512)
 		case "version":
-			s.Version = v.Str
+			s.Version = claudecode.Short(v, 64)
 		case "entrypoint":
-			s.Entrypoint = v.Str
+			s.Entrypoint = claudecode.Short(v, 256)
 		case "attributionSkill":
-			s.Skill = v.Str
+			s.Skill = claudecode.Short(v, 256)
 		case "message":
 			l.message = v
 		case "toolUseResult":
@@ -179,9 +179,9 @@ func (r *reader) parse(raw string) (l *line, err error) {
 		case "permissionDecision":
 			l.decision = v
 		case "attributionAgent":
-			l.attribution = v.Str
+			l.attribution = claudecode.Short(v, 128)
 		case "requestRef":
-			l.requestRef = v.Str
+			l.requestRef = claudecode.Code(v)
 		case "requestedModel":
 			l.requested = v.Str
 		case "error":
@@ -197,9 +197,9 @@ func (r *reader) parse(raw string) (l *line, err error) {
 		case "compactMetadata":
 			l.compaction = v
 		case "turnOrigin":
-			l.origin = v.Str
+			l.origin = claudecode.Code(v)
 		case "toolDenialKind":
-			l.denial = v.Str
+			l.denial = claudecode.Code(v)
 		case "toolDenialBeforeRun":
 			l.deniedBeforeRun = v.Type == gjson.True
 		case "isMeta":
@@ -215,9 +215,9 @@ func (r *reader) parse(raw string) (l *line, err error) {
 		case "prUrl":
 			l.link = v.Str
 		case "id":
-			l.id = v.Str
+			l.id = claudecode.Code(v)
 		case "querySource":
-			l.querySource = v.Str
+			l.querySource = claudecode.Code(v)
 		}
 		return true
 	})
@@ -247,7 +247,8 @@ func (r *reader) read(n int64, raw []byte) error {
 		return err
 	}
 	if n <= r.fork.copied {
-		return r.pass(l)
+		r.pass(l)
+		return nil
 	}
 	s := &l.scene
 	s.Folder = r.folder
@@ -292,17 +293,18 @@ func (r *reader) read(n int64, raw []byte) error {
 }
 
 // pass reads a copied line: of its calls the fork may hold the results.
-func (r *reader) pass(l *line) error {
+func (r *reader) pass(l *line) {
 	l.message.Get("content").ForEach(func(_, block gjson.Result) bool {
 		switch block.Get("type").Str {
 		case "tool_use":
-			claudecode.Remember(r.copied, strings.Clone(block.Get("id").Str), true)
+			if id, err := claudecode.Need(block.Get("id"), "id"); err == nil {
+				claudecode.Remember(r.copied, strings.Clone(id), true)
+			}
 		case "tool_result":
 			delete(r.copied, block.Get("tool_use_id").Str)
 		}
 		return true
 	})
-	return nil
 }
 
 // end tells what waited for a line that did not come.

@@ -255,9 +255,9 @@ func TestALineOfAnotherShapeIsBuriedOrSkipped(t *testing.T) {
 
 func TestACompactionWithoutASummaryIsNamedByItsLine(t *testing.T) {
 	boundary := line("system", `"subtype":"compact_boundary","compactMetadata":{"trigger":"auto","preTokens":9}`)
-	byLine := read(t, session+".jsonl", boundary)
+	byLine := read(t, session+".jsonl", boundary, boundary)
 	byPrompt := read(t, session+".jsonl", boundary, line("user", `"promptId":"p","isCompactSummary":true`))
-	if want := schemas.FactKey("s", schemas.KindCompaction, "u"); byLine.events[0].FactKey != want {
+	if want := schemas.FactKey("s", schemas.KindCompaction, "u"); len(byLine.events) != 2 || byLine.events[0].FactKey != want {
 		t.Errorf("without a summary: %s", byLine.events[0].AppendJSON(nil))
 	}
 	if want := schemas.FactKey("s", schemas.KindCompaction, "p"); len(byPrompt.events) != 1 || byPrompt.events[0].FactKey != want || byPrompt.events[0].PromptId != "p" {
