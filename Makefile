@@ -29,9 +29,11 @@ check: ## format, vet, linters, arrows, generated files fresh
 test: ## every test
 	$(GO) test ./...
 
-.PHONY: test-kill
-test-kill: ## kill -9 at many more places than in make test
-	FLIGHTLOG_KILLS=40 $(GO) test -count=1 -timeout 15m -run 'Kill' ./cmd/... ./sinks/...
+KILLS ?= 100
+
+.PHONY: kills
+kills: ## kill -9 at KILLS seeded places (make test does 10); says where each fell
+	FLIGHTLOG_KILLS=$(KILLS) $(GO) test -count=1 -timeout 30m -v -run '^TestKill$$' ./cmd/flightlog
 
 .PHONY: race
 race: ## every test with the race detector
@@ -42,8 +44,14 @@ bench: ## benchmarks of every package
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
 
 .PHONY: bench-import
-bench-import: ## CPU of flightlog import on 250 MB of transcripts
-	FLIGHTLOG_IMPORT_MB=250 $(GO) test -count=1 -v -run '^TestImportCost$$' ./cmd/flightlog
+bench-import: ## CPU of import on 250 MB of transcripts, beside ccusage where there is npm
+	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
+	if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --prefix "$$dir" ccusage@20.0.24 @ccusage/ccusage-linux-x64@20.0.24; \
+		export FLIGHTLOG_CCUSAGE="$$dir/node_modules/@ccusage/ccusage-linux-x64/bin/ccusage"; \
+		chmod +x "$$FLIGHTLOG_CCUSAGE"; \
+	fi; \
+	FLIGHTLOG_IMPORT_MB=250 $(GO) test -count=1 -timeout 20m -v -run '^TestImportCost$$' ./cmd/flightlog
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME

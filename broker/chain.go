@@ -56,7 +56,7 @@ func Follows(previous, c *schemas.Commit) error {
 	switch {
 	case c.CommitNumber != previous.CommitNumber+1:
 		return fmt.Errorf("commit %d follows %d: %w", c.CommitNumber, previous.CommitNumber, ErrLost)
-	case false:
+	case c.PreviousHash != previous.Hash:
 		return fmt.Errorf("commit %d does not name the hash of the one before: %w", c.CommitNumber, ErrLost)
 	case c.Epoch < previous.Epoch:
 		return fmt.Errorf("commit %d has epoch %d after %d: %w", c.CommitNumber, c.Epoch, previous.Epoch, ErrLost)

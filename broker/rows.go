@@ -12,7 +12,7 @@ import (
 // row and frame, and how the head of such a frame is read.
 var rowFrames = map[string]struct {
 	row, fingerprint uint64
-	header      func(message []byte) (schemas.RowHeader, error)
+	header           func(message []byte) (schemas.RowHeader, error)
 }{
 	Enriched: {schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.EnrichedFrame

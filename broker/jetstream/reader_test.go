@@ -177,6 +177,28 @@ func TestAReaderGoesOnWhenItsConsumerIsRemoved(t *testing.T) {
 	}
 }
 
+func TestAReaderNoticesThatAMessageDidNotArrive(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	s.append(busy, "first")
+	r := s.read(busy, 0)
+	s.expect(r, "first")
+	for i := range 200 {
+		s.append(busy, fmt.Sprint("message ", i))
+	}
+	for name := range s.events.ConsumerNames(t.Context()).Name() {
+		consumer, err := s.events.Consumer(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stolen, err := consumer.Next(); err != nil {
+			t.Fatalf("stole %v: %v", stolen, err)
+		}
+	}
+	for i := range 200 {
+		s.expect(r, fmt.Sprint("message ", i))
+	}
+}
+
 func TestAFullTopicRefusesUntilThereIsRoom(t *testing.T) {
 	s := newStand(t, jetstream.Layout{EventsBytes: 64 << 10})
 	last := uint64(0)

@@ -173,7 +173,7 @@ func TestImportUsesARunningUpAndUpStopsCleanly(t *testing.T) {
 	if err := up.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer up.Process.Kill()
+	defer func() { _ = up.Process.Kill() }()
 	lines := bufio.NewScanner(errs)
 	if !lines.Scan() || !strings.Contains(lines.Text(), "flightlog is up") {
 		t.Fatalf("up says %q", lines.Text())

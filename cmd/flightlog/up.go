@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,20 +55,29 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out string) error
 	defer sink.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	var parts sync.WaitGroup
-	run := func(name string, f func() error) {
-		parts.Go(func() {
-			if err := f(); err != nil && ctx.Err() == nil {
-				stop(fmt.Errorf("%s stopped: %w", name, err))
-			}
-		})
-	}
-	run("the sessions processor", func() error { return in.process(ctx, nil) })
-	run("the files sink", func() error { return sink.Run(ctx, in.broker) })
+	// The sink ends after the processors, so that it has their last rows.
+	sinkCtx, stopSink := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSink()
+	var processors, sinks sync.WaitGroup
+	sinks.Go(func() {
+		if err := sink.Run(sinkCtx, in.broker); err != nil {
+			stop(fmt.Errorf("the files sink stopped: %w", err))
+		}
+	})
+	processors.Go(func() {
+		if err := in.process(ctx, nil); err != nil {
+			stop(fmt.Errorf("the sessions processor stopped: %w", err))
+		}
+	})
 	fmt.Fprintf(c.ErrOrStderr(), "flightlog is up: data in %s, rows in %s\n", folder, out)
-	parts.Wait()
+	<-ctx.Done()
+	processors.Wait()
+	stopSink()
+	sinks.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	return nil
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return sink.Drain(last, in.broker)
 }

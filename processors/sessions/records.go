@@ -103,7 +103,6 @@ const (
 
 // page lists facts of a session, in the order in which they came.
 type page struct {
-	key     string
 	facts   []schemas.Id
 	changed bool
 }
@@ -111,7 +110,6 @@ type page struct {
 // link holds permission requests with the same tool and arguments, and the
 // calls that they may be for.
 type link struct {
-	key      string
 	requests []moment
 	calls    []moment
 	changed  bool

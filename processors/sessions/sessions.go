@@ -73,9 +73,8 @@ func load[R any, P interface {
 	}
 	var r P
 	if value, _, ok := x.tx.Get(key); ok {
-		if f, isFact := any(r).(*fact); isFact {
-			f = x.facts.Get().(*fact)
-			r = any(f).(P)
+		if _, isFact := any(r).(*fact); isFact {
+			r = x.facts.Get().(P)
 		} else {
 			r = P(new(R))
 		}
@@ -106,7 +105,7 @@ func (x *fold) session(org, sessionID string) *session {
 func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind) *fact {
 	return load(x, factKey(s.id, key), func() *fact {
 		p := load(x, pageKey(s.id, s.facts/pageSize), func() *page {
-			return &page{key: pageKey(s.id, s.facts/pageSize)}
+			return &page{}
 		})
 		p.facts = append(p.facts, key)
 		p.changed = true

@@ -102,7 +102,7 @@ type tomlRules struct {
 // pattern keeps gitleaks' and changes the keywords only.
 var ownRules = []tomlRule{
 	{ID: "private-key", Keywords: []string{"private key"}, Entropy: 3,
-		Regex: `-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])*([A-Za-z0-9+/=\s\\-]{32,})`},
+		Regex: `-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----(?:(?:\s|\\[nr])*[A-Za-z-]{1,20}: [^\r\n\\]{0,100})*(?:\s|\\[nr])*([A-Za-z0-9+/=\s\\-]{32,})`},
 	{ID: "github-pat", Keywords: []string{"ghp_"}, Entropy: 2, Regex: `ghp_[0-9a-zA-Z]{30,255}`},
 	{ID: "anthropic-api-key", Keywords: []string{"sk-ant-"}, Entropy: 3, Regex: `\bsk-ant-[a-z]{2,10}[0-9]{2}-[\w-]{24,256}`},
 	{ID: "url-password", Keywords: []string{"://"},

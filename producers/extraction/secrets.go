@@ -245,13 +245,29 @@ func longKey[T string | []byte](text T, at int) int {
 		for end < len(text) && longKeyByte[text[end]] {
 			end++
 		}
-		padded := end < len(text) && text[end] == '=' // base64 of something
-		if end-start == longKeyLength && start >= at && !padded && mixed(text[start:end]) {
+		if end-start == longKeyLength && start >= at && !inBlock(text, start, end) && mixed(text[start:end]) {
 			return start
 		}
 		i = end + longKeyLength
 	}
 	return -1
+}
+
+// inBlock tells a word that is the last line of a block of base64.
+func inBlock[T string | []byte](text T, start, end int) bool {
+	if end < len(text) && text[end] == '=' {
+		return true
+	}
+	const line = longKeyLength + 1
+	if start < line || text[start-1] != '\n' {
+		return false
+	}
+	for i := start - line; i < start-1; i++ {
+		if !longKeyByte[text[i]] {
+			return false
+		}
+	}
+	return true
 }
 
 // mixed tells a random key from a path, a long name or a hash in hex: small and

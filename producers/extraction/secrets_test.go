@@ -28,6 +28,7 @@ func TestSecretsAreFoundByTheirRule(t *testing.T) {
 		{"a header of curl", `curl -s -H "Authorization: Bearer ` + jwt + `" http://127.0.0.1:9/`, "curl-auth-header"},
 		{"a JWT", `{"jwt":"` + jwt + `"}`, "jwt"},
 		{"a private key", "-----BEGIN RSA PRIVATE " + "KEY-----\n" + strings.Repeat("MIIEpAIBAAKCAQEA7bq3kQ9mXv1Lt7Rw\n", 20), "private-key"},
+		{"a private key of PGP", "-----BEGIN PGP PRIVATE " + "KEY BLOCK-----\nVersion: GnuPG v1\n\nlQHYBE2rFNoBBADFwqWQIW/DSqcB4yCQqnAFTJ27qS5AnB46ccAdw3u4Greeu3Bp\n", "private-key"},
 		{"a private key as JSON", `"-----BEGIN PRIVATE ` + `KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIB\n"`, "private-key"},
 		{"a key of Anthropic", "ANTHROPIC_API_KEY=sk-ant-" + "api03-Zb3kQ9mXv1Lt7RwYc5NpHs2DfJg8Ua4E6oT0-AA", "anthropic-api-key"},
 		{"a token of Slack", "xoxb-" + "123456789012-1234567890123-Zb3kQ9mXv1Lt7RwYc5NpHs2D", "slack-bot-token"},
@@ -63,6 +64,7 @@ func TestWhatOnlyLooksLikeASecretIsNone(t *testing.T) {
 		"git@github.com:example/shop.git", "https://fonts.example.com/css?family=Roboto:wght@400;700",
 		"key: 4f5bb1c2-0b1e-4e1e-9988-f298a32e97b9 is the session",
 		"toolu_01CmXJWzsbPPmdh66tSkWfHC", "req_011CVQ9mXv1Lt7RwYc5NpHs2", "msg_01XFDUDYJgAACzvnptvVoYEL",
+		"-----BEGIN CERTIFICATE-----\n" + strings.Repeat("MIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ\n", 3) + awsSecret + "\n-----END CERTIFICATE-----",
 		"it was the eyewitness who said so.", "sk-ant-", "-----BEGIN PRIVATE KEY-----", "", "\x00\xff",
 	} {
 		if got := SecretClass([]byte(text)); got != "" {

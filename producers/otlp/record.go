@@ -143,6 +143,11 @@ func (r *record) count(key string) schemas.OptLong {
 	return schemas.SomeLong(v.long)
 }
 
+// integral is d as an integer, if it is one that a double holds exactly.
+func integral(d float64) (int64, bool) {
+	return int64(d), d == math.Trunc(d) && math.Abs(d) < 1<<53
+}
+
 // duration reads milliseconds. A clock that was set back makes them negative;
 // then they are not known, and the rest of the record still counts.
 func (r *record) duration(key string) schemas.OptLong {

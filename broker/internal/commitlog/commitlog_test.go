@@ -18,13 +18,20 @@ var rows = broker.Log{Topic: broker.Enriched}
 
 // stage is a store whose appends go as a test says.
 type stage struct {
+	*testing.T
 	*memory.Broker
+	ctx    context.Context
 	mu     sync.Mutex
 	commit func(store func() (uint64, error)) (uint64, error) // nil = store
 	rows   func(store func() (uint64, error)) (uint64, error)
 }
 
-func newStage() *stage { return &stage{Broker: memory.New(4)} }
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return &stage{T: t, Broker: memory.New(4), ctx: ctx}
+}
 
 func (s *stage) set(change func()) {
 	s.mu.Lock()
@@ -60,14 +67,14 @@ func (c *staged) Append(ctx context.Context, payload []byte, after uint64) (uint
 	return as(store)
 }
 
-func (s *stage) acquire(t *testing.T) *commitlog.Owner {
-	t.Helper()
-	o, err := commitlog.Acquire(t.Context(), t.Context(), s, commitlog.Config{
+func (s *stage) acquire() *commitlog.Owner {
+	s.Helper()
+	o, err := commitlog.Acquire(s.ctx, s.ctx, s, commitlog.Config{
 		Processor: "sessions", Partitions: 4, Generation: 1, Owner: "worker",
 		Timeout: time.Second, Patience: 300 * time.Millisecond,
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	return o
 }
@@ -81,33 +88,33 @@ func commit(o *commitlog.Owner, number, previous int64) *schemas.Commit {
 	}
 }
 
-func (s *stage) commit1(t *testing.T, o *commitlog.Owner, number int64) {
-	t.Helper()
-	if err := o.Commit(t.Context(), commit(o, number, number-1)); err != nil {
-		t.Fatal(err)
+func (s *stage) commit1(o *commitlog.Owner, number int64) {
+	s.Helper()
+	if err := o.Commit(s.ctx, commit(o, number, number-1)); err != nil {
+		s.Fatal(err)
 	}
 }
 
 // holds checks the commit numbers of the rows in the topic, in order.
-func (s *stage) holds(t *testing.T, want ...int64) {
-	t.Helper()
+func (s *stage) holds(want ...int64) {
+	s.Helper()
 	var got []int64
-	end, err := s.End(t.Context(), rows)
+	end, err := s.End(s.ctx, rows)
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	r, err := s.Read(t.Context(), rows, 0)
+	r, err := s.Read(s.ctx, rows, 0)
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	for position := uint64(0); position < end; {
-		m, err := r.Next(t.Context())
+		m, err := r.Next(s.ctx)
 		if err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
 		var f schemas.EnrichedFrame
 		if err := f.DecodeMessage(m.Payload); err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
 		for _, row := range f.Rows {
 			got = append(got, row.Version)
@@ -115,7 +122,7 @@ func (s *stage) holds(t *testing.T, want ...int64) {
 		position = m.Position
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("the topic holds rows of commits %v, want %v", got, want)
+		s.Errorf("the topic holds rows of commits %v, want %v", got, want)
 	}
 }
 
@@ -145,51 +152,51 @@ func TestACommitIsTriedAgainUntilItsOutcomeIsKnown(t *testing.T) {
 			return store()
 		},
 	} {
-		s := newStage()
-		o := s.acquire(t)
+		s := newStage(t)
+		o := s.acquire()
 		s.set(func() { s.commit = as })
-		if err := o.Commit(t.Context(), commit(o, 1, 0)); err != nil {
+		if err := o.Commit(s.ctx, commit(o, 1, 0)); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		s.set(func() { s.commit = nil })
-		s.commit1(t, o, 2)
-		if last, err := s.LastCommit(t.Context(), "sessions", 0); err != nil || last.CommitNumber != 2 {
+		s.commit1(o, 2)
+		if last, err := s.LastCommit(s.ctx, "sessions", 0); err != nil || last.CommitNumber != 2 {
 			t.Errorf("%s: the last commit is %v (%v), want 2", name, last, err)
 		}
 	}
 }
 
 func TestACommitThatWasNeverStoredLeavesTheOwnerAsItWas(t *testing.T) {
-	s := newStage()
-	o := s.acquire(t)
+	s := newStage(t)
+	o := s.acquire()
 	s.set(func() { s.commit = fails(1000, broker.ErrRetry) })
-	if err := o.Commit(t.Context(), commit(o, 1, 0)); !errors.Is(err, broker.ErrRetry) || errors.Is(err, broker.ErrUnknown) {
+	if err := o.Commit(s.ctx, commit(o, 1, 0)); !errors.Is(err, broker.ErrRetry) || errors.Is(err, broker.ErrUnknown) {
 		t.Errorf("commit: %v, want %v", err, broker.ErrRetry)
 	}
 	s.set(func() { s.commit = nil })
-	s.commit1(t, o, 1)
+	s.commit1(o, 1)
 }
 
 func TestAnOwnerThatCannotKnowIsDead(t *testing.T) {
-	s := newStage()
-	o := s.acquire(t)
+	s := newStage(t)
+	o := s.acquire()
 	s.set(func() { s.commit = fails(1000, broker.ErrUnknown) })
 	for range 2 {
-		if err := o.Commit(t.Context(), commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
+		if err := o.Commit(s.ctx, commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
 			t.Errorf("commit: %v, want %v", err, broker.ErrUnknown)
 		}
 	}
 	s.set(func() { s.commit = nil })
-	if err := o.Commit(t.Context(), commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
+	if err := o.Commit(s.ctx, commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
 		t.Errorf("a commit of the dead owner: %v, want %v", err, broker.ErrUnknown)
 	}
-	s.commit1(t, s.acquire(t), 1)
+	s.commit1(s.acquire(), 1)
 }
 
 func TestACommitCountsThoughAnotherOwnerHasGoneOnBehindIt(t *testing.T) {
-	s := newStage()
-	first := s.acquire(t)
+	s := newStage(t)
+	first := s.acquire()
 	s.set(func() {
 		s.commit = func(store func() (uint64, error)) (uint64, error) {
 			_, err := store()
@@ -197,21 +204,21 @@ func TestACommitCountsThoughAnotherOwnerHasGoneOnBehindIt(t *testing.T) {
 			if err != nil {
 				return 0, err
 			}
-			s.commit1(t, s.acquire(t), 2)
+			s.commit1(s.acquire(), 2)
 			return 0, broker.ErrUnknown
 		}
 	})
-	if err := first.Commit(t.Context(), commit(first, 1, 0)); err != nil {
+	if err := first.Commit(s.ctx, commit(first, 1, 0)); err != nil {
 		t.Errorf("the first owner's commit is in the log: %v", err)
 	}
-	if err := first.Commit(t.Context(), commit(first, 2, 1)); !errors.Is(err, broker.ErrFenced) {
+	if err := first.Commit(s.ctx, commit(first, 2, 1)); !errors.Is(err, broker.ErrFenced) {
 		t.Errorf("its next one: %v, want %v", err, broker.ErrFenced)
 	}
-	next := s.acquire(t)
-	if err := next.Flush(t.Context()); err != nil {
+	next := s.acquire()
+	if err := next.Flush(s.ctx); err != nil {
 		t.Fatal(err)
 	}
-	s.holds(t, 1, 2)
+	s.holds(1, 2)
 }
 
 func TestRoutingGoesOnUntilTheTopicTakesEveryRowOnce(t *testing.T) {
@@ -223,23 +230,23 @@ func TestRoutingGoesOnUntilTheTopicTakesEveryRowOnce(t *testing.T) {
 			return 0, broker.ErrUnknown
 		},
 	} {
-		s := newStage()
+		s := newStage(t)
 		s.set(func() { s.rows = as })
-		o := s.acquire(t)
+		o := s.acquire()
 		for n := range int64(5) {
-			s.commit1(t, o, n+1)
+			s.commit1(o, n+1)
 		}
-		if err := o.Flush(t.Context()); err != nil {
+		if err := o.Flush(s.ctx); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		s.holds(t, 1, 2, 3, 4, 5)
+		s.holds(1, 2, 3, 4, 5)
 	}
 }
 
 func TestTwoOwnersThatRouteTheSameCommitsRouteThemOnce(t *testing.T) {
-	s := newStage()
-	first := s.acquire(t)
+	s := newStage(t)
+	first := s.acquire()
 	held := make(chan struct{})
 	s.set(func() {
 		s.rows = func(store func() (uint64, error)) (uint64, error) {
@@ -248,25 +255,25 @@ func TestTwoOwnersThatRouteTheSameCommitsRouteThemOnce(t *testing.T) {
 		}
 	})
 	for n := range int64(8) {
-		s.commit1(t, first, n+1)
+		s.commit1(first, n+1)
 	}
-	second := s.acquire(t)
-	s.commit1(t, second, 9)
+	second := s.acquire()
+	s.commit1(second, 9)
 	close(held)
 	for _, o := range []*commitlog.Owner{first, second} {
-		if err := o.Flush(t.Context()); err != nil {
+		if err := o.Flush(s.ctx); err != nil {
 			t.Error(err)
 		}
 	}
-	s.holds(t, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	s.holds(1, 2, 3, 4, 5, 6, 7, 8, 9)
 }
 
 func TestCommitsWaitForTopicsThatAreFarBehind(t *testing.T) {
-	s := newStage()
-	o := s.acquire(t)
+	s := newStage(t)
+	o := s.acquire()
 	s.set(func() { s.rows = fails(1<<30, broker.ErrRetry) })
 	letter := (&schemas.DeadLetter{Payload: make([]byte, 60<<10)}).AppendAvro(nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(s.ctx, 500*time.Millisecond)
 	defer cancel()
 	large := func(number int64) *schemas.Commit {
 		c := commit(o, number, number-1)
@@ -283,71 +290,71 @@ func TestCommitsWaitForTopicsThatAreFarBehind(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || n < 10 || n > 40 {
 		t.Fatalf("%d commits of 480 KiB while no topic takes rows, then %v", n, err)
 	}
-	if last, err := s.LastCommit(t.Context(), "sessions", 0); err != nil || last.CommitNumber != n-1 || last.Routed != 0 {
+	if last, err := s.LastCommit(s.ctx, "sessions", 0); err != nil || last.CommitNumber != n-1 || last.Routed != 0 {
 		t.Errorf("the last commit is %v (%v), want %d with nothing routed", last, err, n-1)
 	}
 	s.set(func() { s.rows = nil })
-	if err := o.Commit(t.Context(), large(n)); err != nil {
+	if err := o.Commit(s.ctx, large(n)); err != nil {
 		t.Error(err)
 	}
-	if err := o.Flush(t.Context()); err != nil {
+	if err := o.Flush(s.ctx); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestADestinationWhoseFramesHaveAgedOutGoesOnEmpty(t *testing.T) {
-	s := newStage()
-	o := s.acquire(t)
+	s := newStage(t)
+	o := s.acquire()
 	expire := func() {
-		if err := o.Flush(t.Context()); err != nil {
+		if err := o.Flush(s.ctx); err != nil {
 			t.Fatal(err)
 		}
-		end, err := s.End(t.Context(), rows)
+		end, err := s.End(s.ctx, rows)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Expire(rows, end)
 	}
-	s.commit1(t, o, 1)
+	s.commit1(o, 1)
 	expire()
-	s.commit1(t, o, 2) // notes that 1 is routed
+	s.commit1(o, 2) // notes that 1 is routed
 	expire()
 	empty := commit(o, 3, 2) // notes that 2 is routed
 	empty.Outputs = nil
-	if err := o.Commit(t.Context(), empty); err != nil {
+	if err := o.Commit(s.ctx, empty); err != nil {
 		t.Fatal(err)
 	}
-	o = s.acquire(t)
-	if err := o.Commit(t.Context(), commit(o, 4, 2)); err != nil {
+	o = s.acquire()
+	if err := o.Commit(s.ctx, commit(o, 4, 2)); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Flush(t.Context()); err != nil {
+	if err := o.Flush(s.ctx); err != nil {
 		t.Fatal(err)
 	}
-	s.holds(t, 4)
+	s.holds(4)
 }
 
 func TestADestinationThatHoldsMoreThanTheLogEndsTheOwner(t *testing.T) {
-	s := newStage()
-	o := s.acquire(t)
-	s.commit1(t, o, 1)
-	if err := o.Flush(t.Context()); err != nil {
+	s := newStage(t)
+	o := s.acquire()
+	s.commit1(o, 1)
+	if err := o.Flush(s.ctx); err != nil {
 		t.Fatal(err)
 	}
 	ghost := schemas.RowHeader{Processor: "sessions", Generation: 1, FirstCommit: 2, LastCommit: 2, PreviousCommit: 1}
 	chain := s.Rows(rows, "sessions", 0)
-	last, err := chain.Last(t.Context())
+	last, err := chain.Last(s.ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := chain.Append(t.Context(), broker.AppendRows(nil, rows.Topic, &ghost, nil), last.Position); err != nil {
+	if _, err := chain.Append(s.ctx, broker.AppendRows(nil, rows.Topic, &ghost, nil), last.Position); err != nil {
 		t.Fatal(err)
 	}
-	s.commit1(t, o, 2)
-	if err := o.Flush(t.Context()); !errors.Is(err, broker.ErrLost) {
+	s.commit1(o, 2)
+	if err := o.Flush(s.ctx); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("flush: %v, want %v", err, broker.ErrLost)
 	}
-	if err := o.Commit(t.Context(), commit(o, 3, 2)); !errors.Is(err, broker.ErrLost) {
+	if err := o.Commit(s.ctx, commit(o, 3, 2)); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("commit: %v, want %v", err, broker.ErrLost)
 	}
 }

@@ -163,7 +163,7 @@ func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 		}
 		o.router.add(c, func(to broker.Log) bool {
 			h, held := heads[to]
-			return held && c.CommitNumber > h.commit || !held && c.CommitNumber > routed
+			return held && c.CommitNumber > h.commit || !held && routed >= 0
 		})
 		for i := range c.Outputs {
 			o.said[destination(&c.Outputs[i])] = c.CommitNumber
