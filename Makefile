@@ -40,8 +40,10 @@ race: ## every test with the race detector
 	$(GO) test -race -short ./...
 
 .PHONY: bench
-bench: ## benchmarks of every package
+bench: ## benchmarks of every package, versions per fact, and bench-import
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+	$(GO) test -count=1 -v -run '^TestMostFactsAreSaidOnce$$' ./cmd/flightlog
+	$(MAKE) bench-import
 
 .PHONY: bench-import
 bench-import: ## CPU of import on 250 MB of transcripts, beside ccusage where there is npm

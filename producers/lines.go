@@ -14,19 +14,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/flightlog/flightlog/schemas"
 )
 
 // MaxLine is the longest line in bytes that [Lines] hands on.
 const MaxLine = 32 << 20
-
-// MaxDepth is the deepest nesting of arrays and objects that [Lines] hands on,
-// so that a parser that recurses is safe with it.
-const MaxDepth = 512
 
 // BadInput says why a record cannot be read. It becomes a dead letter, so
 // Detail names fields, types and sizes and holds no text of the input.
@@ -192,22 +185,6 @@ func (l *lines) one(raw []byte, whole bool) error {
 	return l.bury(reason, bad.Detail, schemas.TextHash(raw), int64(len(raw)))
 }
 
-// CheckObject returns a *[BadInput] unless raw is one JSON object in valid
-// UTF-8 that is neither too long nor nested too deep: what a parser may trust.
-func CheckObject(raw []byte) error {
-	switch {
-	case len(raw) > MaxLine:
-		return &BadInput{"too_long", fmt.Sprintf("line of %d bytes, the limit is %d", len(raw), MaxLine)}
-	case !utf8.Valid(raw):
-		return &BadInput{"not_utf8", ""}
-	case deeperThan(raw, MaxDepth):
-		return &BadInput{"too_deep", fmt.Sprintf("nested deeper than %d", MaxDepth)}
-	case !bytes.HasPrefix(raw, []byte{'{'}) || !gjson.ValidBytes(raw):
-		return &BadInput{"not_json", "want one JSON object"}
-	}
-	return nil
-}
-
 // guarded calls read and turns a panic into bad input. Only what the Go
 // runtime itself says of a panic is sure to hold no text of the input.
 func (l *lines) guarded(raw []byte) (err error) {
@@ -249,32 +226,6 @@ func deadLetterID(parts ...string) (id schemas.Id) {
 	sum := sha256.Sum256(b)
 	copy(id[:], sum[:])
 	return id
-}
-
-// deeperThan tells whether arrays and objects nest deeper than limit. Few
-// texts hold so many brackets at all, and counting them is nearly free.
-func deeperThan(raw []byte, limit int) bool {
-	if bytes.Count(raw, []byte{'{'})+bytes.Count(raw, []byte{'['}) <= limit {
-		return false
-	}
-	depth := 0
-	for i := 0; i < len(raw); i++ {
-		switch raw[i] {
-		case '{', '[':
-			if depth++; depth > limit {
-				return true
-			}
-		case '}', ']':
-			depth--
-		case '"':
-			for i++; i < len(raw) && raw[i] != '"'; i++ {
-				if raw[i] == '\\' {
-					i++
-				}
-			}
-		}
-	}
-	return false
 }
 
 // Homeless is a path with ~ for the home folder of the user, or of any user

@@ -77,8 +77,8 @@ func restoreInOrder(b *bench) {
 }
 
 func restoreBrokenChain(b *bench) {
-	append1 := func(s *script, message []byte) {
-		s.append1(s.store.Commits(s.processor, s.partition), message)
+	store := func(s *script, message []byte) {
+		s.storeMessage(s.store.Commits(s.processor, s.partition), message)
 	}
 	for i, broken := range []struct {
 		how string
@@ -86,23 +86,23 @@ func restoreBrokenChain(b *bench) {
 	}{
 		{"a gap", func(s *script, c *schemas.Commit) {
 			c.CommitNumber++
-			s.store1(c)
+			s.storeCommit(c)
 		}},
 		{"another past", func(s *script, c *schemas.Commit) {
 			s.previous[0]++
-			s.store1(c)
+			s.storeCommit(c)
 		}},
 		{"an older epoch", func(s *script, c *schemas.Commit) {
 			c.Epoch = 0
-			s.store1(c)
+			s.storeCommit(c)
 		}},
 		{"a changed byte", func(s *script, c *schemas.Commit) {
 			message := broker.AppendCommit(nil, c, s.previous)
 			message[len(message)-1] ^= 2
-			append1(s, message)
+			store(s, message)
 		}},
 		{"a message that is no commit", func(s *script, _ *schemas.Commit) {
-			append1(s, []byte("a message that is no commit"))
+			store(s, []byte("a message that is no commit"))
 		}},
 	} {
 		s := b.script()
@@ -154,16 +154,23 @@ func ownersFight(b *bench) {
 	for range workers {
 		c := b.open()
 		fight.Go(func() {
-			w, err := b.tryAcquire(c, "fighter")
+			var w *worker
 			for i := 0; i < each && b.ctx.Err() == nil; {
-				if err != nil {
-					w, err = b.tryAcquire(c, "fighter")
-					continue
+				if w == nil {
+					var err error
+					if w, err = b.tryAcquire(c, "fighter"); err != nil {
+						b.Errorf("acquire: %v", err)
+						return
+					}
 				}
-				if err = w.try(say(enriched, claim())); err == nil {
+				switch err := w.try(say(enriched, claim())); {
+				case err == nil:
 					i++
-				} else if !errors.Is(err, broker.ErrFenced) {
+				case errors.Is(err, broker.ErrFenced):
+					w = nil
+				default:
 					b.Errorf("commit: %v, want none or %v", err, broker.ErrFenced)
+					return
 				}
 			}
 		})

@@ -89,6 +89,7 @@ func topicLostItsEnd(b *bench) {
 	s.route(s.commit(0, say(enriched, 1)), enriched)
 	s.commit(1, say(enriched, 2))
 	s.commit(2, say(enriched, 3))
+	s.commit(3)
 	b.acquire(b, "next").flush()
 	b.rows(enriched, 1, 2, 3)
 }

@@ -228,15 +228,15 @@ func (s *script) commit(routed int64, outputs ...said) *schemas.Commit {
 	s.Helper()
 	c := s.build(outputs...)
 	c.Routed = routed
-	s.store1(c)
+	s.storeCommit(c)
 	s.committed(c)
 	return c
 }
 
-func (s *script) store1(c *schemas.Commit) {
+func (s *script) storeCommit(c *schemas.Commit) {
 	s.Helper()
 	message := broker.AppendCommit(nil, c, s.previous)
-	s.append1(s.store.Commits(s.processor, s.partition), message)
+	s.storeMessage(s.store.Commits(s.processor, s.partition), message)
 	s.previous = c.Hash
 }
 
@@ -253,11 +253,11 @@ func (s *script) route(c *schemas.Commit, to broker.Log) {
 			CommitHash: c.Hash, Watermark: c.Watermark,
 		}
 		message := broker.AppendRows(nil, to.Topic, &header, out.Rows)
-		s.append1(s.store.Rows(to, s.processor, s.partition), message)
+		s.storeMessage(s.store.Rows(to, s.processor, s.partition), message)
 	}
 }
 
-func (s *script) append1(chain commitlog.Chain, message []byte) {
+func (s *script) storeMessage(chain commitlog.Chain, message []byte) {
 	s.Helper()
 	last, err := chain.Last(s.ctx)
 	s.must(err)

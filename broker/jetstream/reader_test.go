@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -196,6 +197,46 @@ func TestAReaderNoticesThatAMessageDidNotArrive(t *testing.T) {
 	}
 	for i := range 200 {
 		s.expect(r, fmt.Sprint("message ", i))
+	}
+}
+
+func TestClosedReadersLeaveNothingBehind(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	s.append(busy, "one")
+	open := func() {
+		r, err := s.Read(t.Context(), busy, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.expect(r, "one")
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open()
+	before := runtime.NumGoroutine()
+	for range 50 {
+		open()
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := s.events.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		goroutines := runtime.NumGoroutine()
+		if info.State.Consumers == 0 && goroutines < before+10 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d consumers and %d goroutines are left, %d were before", info.State.Consumers, goroutines, before)
+		}
+	}
+}
+
+func TestNoReplicaThatLagsAnswersForTheLeader(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	if info := s.events.CachedInfo(); info.Config.AllowDirect || info.Config.Duplicates > time.Second {
+		t.Errorf("direct gets %v, duplicate window %v", info.Config.AllowDirect, info.Config.Duplicates)
 	}
 }
 

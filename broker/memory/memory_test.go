@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/flightlog/flightlog/broker"
@@ -19,4 +20,60 @@ func TestMemoryKeepsTheContractOfABroker(t *testing.T) {
 			},
 		}
 	})
+}
+
+func TestAppendTimeDoesNotGoBackWithTheClock(t *testing.T) {
+	clock := []int64{10, 30, 20, 40}
+	b := memory.New(1, memory.WithClock(func() int64 {
+		now := clock[0]
+		clock = clock[1:]
+		return now
+	}))
+	for range 4 {
+		if _, err := b.Append(t.Context(), broker.Log{Topic: broker.Events}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := b.Read(t.Context(), broker.Log{Topic: broker.Events}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int64{10, 30, 30, 40} {
+		if m, err := r.Next(t.Context()); err != nil || m.AppendedAt != want {
+			t.Errorf("append time %d (%v), want %d", m.AppendedAt, err, want)
+		}
+	}
+}
+
+func TestAPositionThatHasExpiredIsLost(t *testing.T) {
+	b := memory.New(2)
+	events := broker.Log{Topic: broker.Events}
+	var positions []uint64
+	for range 3 {
+		position, err := b.Append(t.Context(), events, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		positions = append(positions, position)
+	}
+	r, err := b.Read(t.Context(), events, positions[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Expire(events, positions[1])
+	if _, err := r.Next(t.Context()); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("a reader in the middle: %v, want %v", err, broker.ErrLost)
+	}
+	if _, err := b.Read(t.Context(), events, positions[0]); !errors.Is(err, broker.ErrLost) {
+		t.Errorf("a new reader: %v, want %v", err, broker.ErrLost)
+	}
+	for _, after := range []uint64{0, positions[1]} {
+		r, err := b.Read(t.Context(), events, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := r.Next(t.Context()); err != nil || m.Position != positions[2] {
+			t.Errorf("behind %d: read position %d (%v), want %d", after, m.Position, err, positions[2])
+		}
+	}
 }

@@ -416,6 +416,25 @@ func knowsBetter(scenario string, witnesses []schemas.Witness, r, all *schemas.E
 	return false
 }
 
+// The design aims at 1.3 versions per fact on the recordings (DESIGN §4).
+func TestMostFactsAreSaidOnce(t *testing.T) {
+	facts, versions, rows := 0, int64(0), 0
+	root := recordings.Dir(t)
+	for _, name := range recordings.Scenarios() {
+		said := fold(t, observe(t, filepath.Join(root, name)).events)
+		rows += len(said)
+		for _, r := range standing(said) {
+			facts++
+			versions += r.Version
+		}
+	}
+	perFact := float64(versions) / float64(facts)
+	t.Logf("%d facts, %d rows: %.2f versions and %.2f rows per fact", facts, rows, perFact, float64(rows)/float64(facts))
+	if perFact > 1.3 {
+		t.Errorf("%.2f versions per fact, the aim is 1.3", perFact)
+	}
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv("FLIGHTLOG_TEST_RUN") == "flightlog" {
 		main()

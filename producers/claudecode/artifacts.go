@@ -24,10 +24,11 @@ type response struct {
 	duration         schemas.OptLong
 }
 
-func responseOf(o *Outcome) (r response) {
+func responseOf(c *Call, o *Outcome) (r response) {
 	if !o.Result.IsObject() {
 		return r
 	}
+	agent := c.Name == "Agent" || c.Name == "Task"
 	o.Result.ForEach(func(key, v gjson.Result) bool {
 		switch key.Str {
 		case "stdout":
@@ -49,7 +50,9 @@ func responseOf(o *Outcome) (r response) {
 		case "gitOperation":
 			r.git = v
 		case "agentId":
-			r.agent = Code(v)
+			if agent {
+				r.agent = Code(v)
+			}
 		case "agentType":
 			r.agentType = Short(v, 128)
 		case "status":

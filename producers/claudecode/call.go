@@ -125,12 +125,13 @@ func (m *Maker) call(s *Scene, c *Call, mode string) *schemas.Event {
 	e := m.Event(s, schemas.KindToolCall)
 	e.ToolUseId = c.Id
 	e.RequestId, e.Skill = c.Request, c.Skill
-	m.arguments(&e.Body.Tool, c, mode)
+	e.Body.Tool = c.body(mode)
 	return e
 }
 
-func (m *Maker) arguments(t *schemas.ToolBody, c *Call, mode string) {
-	*t = schemas.ToolBody{
+// body is what the arguments tell.
+func (c *Call) body(mode string) schemas.ToolBody {
+	return schemas.ToolBody{
 		ToolName: c.Name, ToolTarget: c.target, McpServer: c.server,
 		ArgumentsHash: c.hash, ArgumentsLength: c.length, SecretClass: c.secret,
 		CommandClass: c.command.Class, PermissionMode: mode,
@@ -141,13 +142,13 @@ func (m *Maker) arguments(t *schemas.ToolBody, c *Call, mode string) {
 // call (contract §2.3), so its own time, tool and arguments name it.
 func (m *Maker) Approval(s *Scene, c *Call, mode string) error {
 	e := m.Event(s, schemas.KindApproval)
-	m.arguments(&e.Body.Tool, c, mode)
+	e.Body.Tool = c.body(mode)
 	return m.Emit(strconv.FormatInt(s.At, 10) + "/" + c.Name + "/" + c.hash)
 }
 
 // Ended tells the end of a call, and what it did to files, commits and tests.
 func (m *Maker) Ended(s *Scene, c *Call, o *Outcome) error {
-	r := responseOf(o)
+	r := responseOf(c, o)
 	failed := o.Failed || r.interrupted
 	e := m.call(s, c, o.Mode)
 	t := &e.Body.Tool

@@ -19,7 +19,7 @@ type Place struct {
 // of cwd (or cwd itself) that encodes to folder; else, in a worktree that the
 // client made, the folder that holds .claude/worktrees; else cwd.
 func PlaceOf(folder, cwd string) Place {
-	cwd = slashed(cwd)
+	cwd = slashed(cwd[:min(len(cwd), longestPath)])
 	p := Place{Root: cwd}
 	if root, found := ancestor(folder, cwd); found {
 		p.Root = root
@@ -39,6 +39,9 @@ func PlaceOf(folder, cwd string) Place {
 // subagents (contract §6, gotcha 8).
 const worktrees = ".claude/worktrees/"
 
+// longestPath is how much of a path is read; an event keeps 4 KiB of it.
+const longestPath = 8 << 10
+
 // Path is a path of a record relative to the root, with '/'. A file in a
 // worktree of the client is named like the same file of the repository. What
 // lies outside of the root starts with ~ if it is in anybody's home folder,
@@ -48,7 +51,7 @@ func (p Place) Path(name string) string {
 	if name == "" {
 		return ""
 	}
-	name = slashed(name)
+	name = slashed(name[:min(len(name), longestPath)])
 	if isDrive(p.Root) {
 		name = strings.ReplaceAll(name, `\`, "/")
 	}
@@ -90,42 +93,30 @@ func Folder(transcriptPath string) string {
 	return folder
 }
 
-// ancestor is cwd or the folder above it whose encoded name is folder.
+// ancestor is cwd or the folder above it whose encoded name is folder: every
+// character outside [A-Za-z0-9] a dash. The client counts in UTF-16 units.
 func ancestor(folder, cwd string) (string, bool) {
 	if folder == "" {
 		return "", false
 	}
-	for {
-		// An encoded name is never longer than what it encodes.
-		if len(cwd) < len(folder) {
-			return "", false
+	at := 0 // in folder
+	for i, r := range cwd {
+		if at == len(folder) {
+			return cwd[:i], r == '/'
 		}
-		if encoded(cwd) == folder {
-			return cwd, true
-		}
-		cut := strings.LastIndexByte(cwd, '/')
-		if cut <= 0 {
-			return "", false
-		}
-		cwd = cwd[:cut]
-	}
-}
-
-// encoded is the name of the project folder for a start folder. The client
-// counts in UTF-16 units.
-func encoded(folder string) string {
-	b := make([]byte, 0, len(folder))
-	for _, r := range folder {
 		switch {
 		case r < 0x80 && isAlnum(byte(r)):
-			b = append(b, byte(r))
-		case r > 0xFFFF:
-			b = append(b, "--"...)
-		default:
-			b = append(b, '-')
+			if folder[at] != byte(r) {
+				return "", false
+			}
+		case r > 0xFFFF && strings.HasPrefix(folder[at:], "--"):
+			at++
+		case folder[at] != '-':
+			return "", false
 		}
+		at++
 	}
-	return string(b)
+	return cwd, at == len(folder)
 }
 
 // slashed gives a Windows path, which may mix both separators, slashes only.

@@ -21,6 +21,7 @@ type secretRule struct {
 	allow   []allowlist
 	shape   shape
 	generic bool // known by words such as key or token alone
+	bounded bool // shapeToken: no character of a name stands before the keyword
 	before  int  // bytes before the keyword that a match may begin at
 	after   int  // bytes from the keyword that it may end at
 }
@@ -98,7 +99,7 @@ type tomlRules struct {
 }
 
 // ownRules are added to gitleaks', and replace those of the same id: ours also
-// find keys that were cut short in an output, and keys in URLs. An empty
+// find keys that were cut short in an output, and passwords in URLs. An empty
 // pattern keeps gitleaks' and changes the keywords only.
 var ownRules = []tomlRule{
 	{ID: "private-key", Keywords: []string{"private key"}, Entropy: 3,
@@ -107,6 +108,7 @@ var ownRules = []tomlRule{
 	{ID: "anthropic-api-key", Keywords: []string{"sk-ant-"}, Entropy: 3, Regex: `\bsk-ant-[a-z]{2,10}[0-9]{2}-[\w-]{24,256}`},
 	{ID: "url-password", Keywords: []string{"://"},
 		Regex: `(?i)\b[a-z][a-z0-9+.-]{1,30}://[^\s:/@'"<>]{0,64}:([^\s:/@'"<>]{4,200})@[\w\[.-]`},
+	{ID: "twilio-api-key", Keywords: []string{"sk"}, Entropy: 3, Regex: `\bSK[0-9a-fA-F]{32}`},
 	{ID: "jwt", Keywords: []string{"eyj"}},
 	{ID: "kubernetes-secret-yaml", Keywords: []string{"kind: secret"}},
 }
@@ -205,7 +207,7 @@ func newSecretRule(rule tomlRule) *secretRule {
 	case strings.Contains(rule.Regex, `(?:=|>|:{1,3}=|`):
 		r.shape, r.before, r.after = shapeAssigned, 64, 320
 	case shortest <= 3:
-		r.shape, r.before = shapeToken, 256
+		r.shape, r.before, r.bounded = shapeToken, 256, strings.HasPrefix(rule.Regex, `\b`)
 	}
 	for _, list := range rule.Allowlists {
 		documentation := len(list.Regexes) == 1 && strings.Contains(list.Regexes[0], "EXAMPLE")

@@ -130,12 +130,7 @@ func special(s string, i int) int {
 }
 
 func isHex(s string) bool {
-	for i := range len(s) {
-		if b := s[i] | 0x20; (b < '0' || b > '9') && (b < 'a' || b > 'f') {
-			return false
-		}
-	}
-	return true
+	return strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
 func (c *cursor) checkScalar() bool {

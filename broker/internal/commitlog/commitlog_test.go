@@ -67,7 +67,7 @@ func (c *staged) Append(ctx context.Context, payload []byte, after uint64) (uint
 	return as(store)
 }
 
-func (s *stage) acquire() *commitlog.Owner {
+func (s *stage) acquire() broker.Owner {
 	s.Helper()
 	o, err := commitlog.Acquire(s.ctx, s.ctx, s, commitlog.Config{
 		Processor: "sessions", Partitions: 4, Generation: 1, Owner: "worker",
@@ -80,7 +80,7 @@ func (s *stage) acquire() *commitlog.Owner {
 }
 
 // commit is a commit with one row.
-func commit(o *commitlog.Owner, number, previous int64) *schemas.Commit {
+func commit(o broker.Owner, number, previous int64) *schemas.Commit {
 	row := (&schemas.Enriched{Version: number}).AppendAvro(nil)
 	return &schemas.Commit{
 		Processor: "sessions", Generation: 1, CommitNumber: number, Epoch: o.Epoch(),
@@ -88,7 +88,7 @@ func commit(o *commitlog.Owner, number, previous int64) *schemas.Commit {
 	}
 }
 
-func (s *stage) commit1(o *commitlog.Owner, number int64) {
+func (s *stage) mustCommit(o broker.Owner, number int64) {
 	s.Helper()
 	if err := o.Commit(s.ctx, commit(o, number, number-1)); err != nil {
 		s.Fatal(err)
@@ -160,7 +160,7 @@ func TestACommitIsTriedAgainUntilItsOutcomeIsKnown(t *testing.T) {
 			continue
 		}
 		s.set(func() { s.commit = nil })
-		s.commit1(o, 2)
+		s.mustCommit(o, 2)
 		if last, err := s.LastCommit(s.ctx, "sessions", 0); err != nil || last.CommitNumber != 2 {
 			t.Errorf("%s: the last commit is %v (%v), want 2", name, last, err)
 		}
@@ -175,7 +175,7 @@ func TestACommitThatWasNeverStoredLeavesTheOwnerAsItWas(t *testing.T) {
 		t.Errorf("commit: %v, want %v", err, broker.ErrRetry)
 	}
 	s.set(func() { s.commit = nil })
-	s.commit1(o, 1)
+	s.mustCommit(o, 1)
 }
 
 func TestAnOwnerThatCannotKnowIsDead(t *testing.T) {
@@ -191,7 +191,7 @@ func TestAnOwnerThatCannotKnowIsDead(t *testing.T) {
 	if err := o.Commit(s.ctx, commit(o, 1, 0)); !errors.Is(err, broker.ErrUnknown) {
 		t.Errorf("a commit of the dead owner: %v, want %v", err, broker.ErrUnknown)
 	}
-	s.commit1(s.acquire(), 1)
+	s.mustCommit(s.acquire(), 1)
 }
 
 func TestACommitCountsThoughAnotherOwnerHasGoneOnBehindIt(t *testing.T) {
@@ -204,7 +204,7 @@ func TestACommitCountsThoughAnotherOwnerHasGoneOnBehindIt(t *testing.T) {
 			if err != nil {
 				return 0, err
 			}
-			s.commit1(s.acquire(), 2)
+			s.mustCommit(s.acquire(), 2)
 			return 0, broker.ErrUnknown
 		}
 	})
@@ -234,7 +234,7 @@ func TestRoutingGoesOnUntilTheTopicTakesEveryRowOnce(t *testing.T) {
 		s.set(func() { s.rows = as })
 		o := s.acquire()
 		for n := range int64(5) {
-			s.commit1(o, n+1)
+			s.mustCommit(o, n+1)
 		}
 		if err := o.Flush(s.ctx); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -255,12 +255,12 @@ func TestTwoOwnersThatRouteTheSameCommitsRouteThemOnce(t *testing.T) {
 		}
 	})
 	for n := range int64(8) {
-		s.commit1(first, n+1)
+		s.mustCommit(first, n+1)
 	}
 	second := s.acquire()
-	s.commit1(second, 9)
+	s.mustCommit(second, 9)
 	close(held)
-	for _, o := range []*commitlog.Owner{first, second} {
+	for _, o := range []broker.Owner{first, second} {
 		if err := o.Flush(s.ctx); err != nil {
 			t.Error(err)
 		}
@@ -315,9 +315,9 @@ func TestADestinationWhoseFramesHaveAgedOutGoesOnEmpty(t *testing.T) {
 		}
 		s.Expire(rows, end)
 	}
-	s.commit1(o, 1)
+	s.mustCommit(o, 1)
 	expire()
-	s.commit1(o, 2) // notes that 1 is routed
+	s.mustCommit(o, 2) // notes that 1 is routed
 	expire()
 	empty := commit(o, 3, 2) // notes that 2 is routed
 	empty.Outputs = nil
@@ -334,10 +334,51 @@ func TestADestinationWhoseFramesHaveAgedOutGoesOnEmpty(t *testing.T) {
 	s.holds(4)
 }
 
+func TestAFencedOwnerDoesNotRepeatRowsThatHaveAgedOut(t *testing.T) {
+	s := newStage(t)
+	first := s.acquire()
+	s.mustCommit(first, 1)
+	if err := first.Flush(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	stuck, goOn := make(chan struct{}), make(chan struct{})
+	s.set(func() {
+		s.rows = func(store func() (uint64, error)) (uint64, error) {
+			s.set(func() { s.rows = nil })
+			close(stuck)
+			<-goOn
+			return store()
+		}
+	})
+	s.mustCommit(first, 2)
+	<-stuck
+	second := s.acquire()
+	s.mustCommit(second, 3)
+	if err := second.Flush(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	empty := commit(second, 4, 3) // notes that 3 is routed
+	empty.Outputs = nil
+	if err := second.Commit(s.ctx, empty); err != nil {
+		t.Fatal(err)
+	}
+	s.holds(1, 2, 3)
+	end, err := s.End(s.ctx, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Expire(rows, end)
+	close(goOn)
+	if err := first.Flush(s.ctx); err != nil {
+		t.Error(err)
+	}
+	s.holds()
+}
+
 func TestADestinationThatHoldsMoreThanTheLogEndsTheOwner(t *testing.T) {
 	s := newStage(t)
 	o := s.acquire()
-	s.commit1(o, 1)
+	s.mustCommit(o, 1)
 	if err := o.Flush(s.ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +391,7 @@ func TestADestinationThatHoldsMoreThanTheLogEndsTheOwner(t *testing.T) {
 	if _, err := chain.Append(s.ctx, broker.AppendRows(nil, rows.Topic, &ghost, nil), last.Position); err != nil {
 		t.Fatal(err)
 	}
-	s.commit1(o, 2)
+	s.mustCommit(o, 2)
 	if err := o.Flush(s.ctx); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("flush: %v, want %v", err, broker.ErrLost)
 	}

@@ -54,7 +54,7 @@ type routedClaim struct {
 // broker.ErrLost if a topic holds rows of a commit that the log does not have:
 // the log has lost a suffix, and folding over it would say other rows under the
 // same commit numbers.
-func Acquire(ctx, life context.Context, store Store, config Config) (*Owner, error) {
+func Acquire(ctx, life context.Context, store Store, config Config) (broker.Owner, error) {
 	o := &Owner{
 		Config: config,
 		log:    store.Commits(config.Processor, config.Partition),
@@ -70,7 +70,24 @@ func Acquire(ctx, life context.Context, store Store, config Config) (*Owner, err
 // String names the partition that is owned.
 func (o *Owner) String() string { return fmt.Sprintf("%s/%d", o.Processor, o.Partition) }
 
+// acquire reads the topics before the log: an older owner may still be at work,
+// and what it routes meanwhile it has committed before.
 func (o *Owner) acquire(ctx, life context.Context, store Store) error {
+	destinations, err := store.Destinations(ctx, o.Processor, o.Partition)
+	if err != nil {
+		return err
+	}
+	heads := make(map[broker.Log]head, len(destinations))
+	for _, to := range destinations {
+		h, err := readHead(ctx, store.Rows(to, o.Processor, o.Partition), to)
+		if err != nil {
+			return err
+		}
+		if h.position != 0 {
+			heads[to] = h
+			o.claims[h.commit] = routedClaim{to, h.hash}
+		}
+	}
 	last, err := o.log.Last(ctx)
 	if err != nil {
 		return err
@@ -84,21 +101,7 @@ func (o *Owner) acquire(ctx, life context.Context, store Store) error {
 		}
 		o.tail, o.epoch, routed = withoutContents(c), c.Epoch+1, c.Routed
 	}
-	destinations, err := store.Destinations(ctx, o.Processor, o.Partition)
-	if err != nil {
-		return err
-	}
-	heads := make(map[broker.Log]head, len(destinations))
-	for _, to := range destinations {
-		h, err := readHead(ctx, store.Rows(to, o.Processor, o.Partition), to)
-		if err != nil {
-			return err
-		}
-		if h.position == 0 {
-			continue
-		}
-		heads[to] = h
-		o.claims[h.commit] = routedClaim{to, h.hash}
+	for to, h := range heads {
 		if h.commit > o.number() {
 			return fmt.Errorf("%s/%d holds rows of commit %d, the log ends at %d: %w",
 				to.Topic, to.Partition, h.commit, o.number(), broker.ErrLost)
@@ -163,7 +166,7 @@ func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 		}
 		o.router.add(c, func(to broker.Log) bool {
 			h, held := heads[to]
-			return held && c.CommitNumber > h.commit || !held && routed >= 0
+			return held && c.CommitNumber > h.commit || !held && c.CommitNumber > routed
 		})
 		for i := range c.Outputs {
 			o.said[destination(&c.Outputs[i])] = c.CommitNumber

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,7 @@ func (r *Reader) event(s *session, p *payload) error {
 		e.Success = schemas.SomeBool(p.name == "Stop")
 		e.ErrorClass = p.code("error")
 		hash(&e.Body.Session, p.text("last_assistant_message"))
-		return r.maker.Emit(id(p.Prompt, when) + "/" + p.Agent)
+		return r.maker.Emit(cmp.Or(p.Prompt, when) + "/" + p.Agent)
 	case "SubagentStart", "SubagentStop":
 		return r.subagent(p)
 	case "PreCompact", "PostCompact":
@@ -45,7 +46,7 @@ func (r *Reader) event(s *session, p *payload) error {
 		if p.name == "PostCompact" {
 			e.Success = schemas.SomeBool(true)
 		}
-		return r.maker.Emit(id(p.Prompt, when))
+		return r.maker.Emit(cmp.Or(p.Prompt, when))
 	case "ConfigChange":
 		source := p.code("source")
 		path := p.text("file_path")
@@ -61,14 +62,6 @@ func (r *Reader) event(s *session, p *payload) error {
 		return r.maker.Emit(when + "/" + kind)
 	}
 	return r.tool(p)
-}
-
-// id is the first of two that is known.
-func id(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (r *Reader) begin(p *payload, kind schemas.Kind) *schemas.SessionBody {
@@ -111,7 +104,7 @@ func (r *Reader) prompt(s *session, p *payload) error {
 		hash(b, text)
 		b.Reason = "task_notification"
 	}
-	return r.maker.Emit(id(p.Prompt, strconv.FormatInt(p.At, 10)))
+	return r.maker.Emit(cmp.Or(p.Prompt, strconv.FormatInt(p.At, 10)))
 }
 
 // command is a prompt that is a slash command, by its name. It comes beside
@@ -121,7 +114,7 @@ func (r *Reader) command(s *session, p *payload) error {
 	e := r.maker.Event(&p.Scene, schemas.KindPrompt)
 	claudecode.Command(e, claudecode.Short(p.fields["command_name"], 256))
 	hash(&e.Body.Session, p.text("prompt"))
-	return r.maker.Emit(id(p.Prompt, strconv.FormatInt(p.At, 10)))
+	return r.maker.Emit(cmp.Or(p.Prompt, strconv.FormatInt(p.At, 10)))
 }
 
 // subagent is a run's start or end. A run without a type is the client's own

@@ -1,6 +1,7 @@
 package transcripts
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -17,17 +18,39 @@ type message struct {
 	text      bool // its text was told
 }
 
+// answer is what counts of an API message.
+type answer struct{ id, model, stop, content, usage gjson.Result }
+
+func answerOf(message gjson.Result) (a answer) {
+	message.ForEach(func(key, v gjson.Result) bool {
+		switch key.Str {
+		case "id":
+			a.id = v
+		case "model":
+			a.model = v
+		case "stop_reason":
+			a.stop = v
+		case "content":
+			a.content = v
+		case "usage":
+			a.usage = v
+		}
+		return true
+	})
+	return a
+}
+
 func (r *reader) assistant(l *line) error {
-	m := l.message
 	if l.gaveUp {
-		return r.failed(l)
+		return r.gaveUp(l)
 	}
-	if m.Get("model").Str == "<synthetic>" {
+	a := answerOf(l.message)
+	if a.model.Str == "<synthetic>" {
 		return nil // the client's own words (contract §3.5)
 	}
 	text := ""
 	var uses []gjson.Result
-	m.Get("content").ForEach(func(_, block gjson.Result) bool {
+	a.content.ForEach(func(_, block gjson.Result) bool {
 		switch block.Get("type").Str {
 		case "text":
 			text = block.Get("text").Str
@@ -37,11 +60,11 @@ func (r *reader) assistant(l *line) error {
 		return true
 	})
 	if !l.side || r.run != nil {
-		stop := m.Get("stop_reason").Str // older clients do not tell
+		stop := a.stop.Str // older clients do not tell
 		r.turn = turn{scene: l.scene, last: len(uses) == 0 && stop != "tool_use" && (stop != "" || text != "")}
 		r.turn.text, r.turn.length = claudecode.Hash(strings.TrimSpace(text)) // as Stop tells it (recording large-output)
 	}
-	if err := r.modelRequest(l, text); err != nil {
+	if err := r.modelRequest(l, &a, text); err != nil {
 		return err
 	}
 	for _, block := range uses {
@@ -54,42 +77,32 @@ func (r *reader) assistant(l *line) error {
 
 // modelRequest tells what a message cost: with its first line, and again with
 // a line that says more, as its usage in older clients (contract §3.3).
-func (r *reader) modelRequest(l *line, text string) error {
-	m := l.message
-	var err error
-	id := func(v gjson.Result, field string) string {
-		s, e := claudecode.ID(v, field)
-		if err == nil {
-			err = e
-		}
-		return s
-	}
-	messageId := id(m.Get("id"), "message.id")
-	fact := l.requestId
-	if fact == "" {
-		fact = messageId
-	}
-	usage := m.Get("usage")
-	if err != nil || fact == "" || !usage.IsObject() {
+func (r *reader) modelRequest(l *line, a *answer, text string) error {
+	message, err := claudecode.ID(a.id, "message.id")
+	if err != nil {
 		return err
 	}
-	same := r.message.id == fact && r.message.usage == usage.Raw
+	fact := cmp.Or(l.requestId, message)
+	if fact == "" || !a.usage.IsObject() {
+		return nil
+	}
+	same := r.message.id == fact && r.message.usage == a.usage.Raw
 	told := r.message.id == fact && r.message.text
 	if same && (text == "" || told) {
 		return nil
 	}
-	r.message = message{strings.Clone(fact), strings.Clone(usage.Raw), told || text != ""}
+	r.message.id, r.message.usage, r.message.text = strings.Clone(fact), strings.Clone(a.usage.Raw), told || text != ""
 
 	l.scene.Request = l.requestId
 	e := r.maker.Event(&l.scene, schemas.KindModelRequest)
 	e.Success = schemas.SomeBool(true)
 	b := &e.Body.Model
-	b.Model, b.ModelRequested, b.MessageId = m.Get("model").Str, l.requested, messageId
-	b.StopReason = m.Get("stop_reason").Str
+	b.Model, b.ModelRequested, b.MessageId = a.model.Str, l.requested, message
+	b.StopReason = claudecode.Code(a.stop)
 	if l.requestRef != "" && l.requestRef == r.request.ref {
 		b.QuerySource = r.request.source
 	}
-	tokens(b, usage)
+	tokens(b, a.usage)
 	b.OutputPartial = b.StopReason == "" || !after(l.scene.Version, 2, 1, 39)
 	if !told {
 		b.TextHash, b.TextLength = claudecode.Hash(text)
@@ -190,20 +203,16 @@ func class(status schemas.OptLong) string {
 	return "invalid_request"
 }
 
-// failed is the line that the client writes when it gives a request up: the
+// gaveUp is the line that the client writes when it gives a request up: the
 // turn ends with it, as StopFailure tells.
-func (r *reader) failed(l *line) error {
-	class := claudecode.Code(l.err)
-	if class == "" {
-		class = "unknown"
-	}
-	prompt := l.scene.Prompt
+func (r *reader) gaveUp(l *line) error {
+	class := cmp.Or(claudecode.Code(l.err), "unknown")
 	l.scene.Request = l.requestId
 	e := r.maker.Event(&l.scene, schemas.KindModelError)
 	e.Success = schemas.SomeBool(false)
 	e.ErrorClass = class
 	e.Body.Model.StatusCode = claudecode.Count(l.status)
-	if err := r.maker.Emit(prompt); err != nil || l.scene.Agent != "" {
+	if err := r.maker.Emit(l.scene.Prompt); err != nil {
 		return err
 	}
 	l.scene.Request = ""

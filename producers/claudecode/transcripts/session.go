@@ -52,7 +52,7 @@ func (r *reader) prompt(l *line, text string) error {
 	}
 	if l.prompt == "" { // older clients
 		s.Prompt = l.uuid
-		claudecode.Remember(r.prompts, s.Agent, strings.Clone(l.uuid))
+		claudecode.Remember(r.prompts, "", strings.Clone(l.uuid))
 	}
 	e := r.maker.Event(s, schemas.KindPrompt)
 	b := &e.Body.Session
@@ -118,8 +118,12 @@ func (r *reader) endOf(t *turn, duration schemas.OptLong) error {
 	return r.maker.Emit(t.scene.Prompt + "/" + t.scene.Agent)
 }
 
-// turnFailed tells that the turn has ended without an answer.
+// turnFailed tells that the turn has ended without an answer. A subagent's run
+// has no turns.
 func (r *reader) turnFailed(l *line, class, text string) error {
+	if r.run != nil {
+		return nil
+	}
 	r.turn = turn{}
 	e := r.maker.Event(&l.scene, schemas.KindTurnEnd)
 	e.Success = schemas.SomeBool(false)
@@ -137,6 +141,9 @@ func (r *reader) system(l *line) error {
 		}
 		return r.turnEnded()
 	case "turn_duration":
+		if r.run != nil {
+			return nil
+		}
 		t := turn{scene: l.scene}
 		return r.endOf(&t, claudecode.Count(l.duration))
 	case "api_error":

@@ -230,10 +230,12 @@ func TestAMarkInATextIsNoFork(t *testing.T) {
 
 func TestALineOfAnotherShapeIsBuriedOrSkipped(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"type":7}`:                "",
-		`{"type":"new-in-3.0"}`:     "",
-		`{"type":"user"}`:           "dead 1 missing_field timestamp",
-		line("user", `"message":7`): "prompt u",
+		`{"type":7}`:                     "",
+		`{"type":"new-in-3.0","uuid":5}`: "",
+		`{"uuid":5,"type":"mode"}`:       "",
+		`{"type":"system"}`:              "",
+		`{"type":"user"}`:                "dead 1 missing_field timestamp",
+		line("user", `"message":7`):      "prompt u",
 		line("user", `"message":{"content":[7,"x",{"type":"tool_result"}]}`):           "dead 1 missing_field message.content.tool_use_id",
 		line("user", `"message":{"content":[{"type":"tool_result","tool_use_id":5}]}`): "dead 1 wrong_type message.content.tool_use_id: want a string, got Number",
 		line("user", `"promptId":5`): "dead 1 wrong_type promptId: want a string, got Number",
