@@ -404,6 +404,8 @@ func knowsBetter(scenario string, witnesses []schemas.Witness, r, all *schemas.E
 		return scenario == "resume" && !has(transcriptWitness) // a fork's parent is in the transcript only
 	case "Speed", "CostNanoUsd", "CostUsd", "CostNanoUsdMax":
 		return scenario == "usage-shapes" && !has(transcriptWitness) // "api_request says speed normal while cost and the metrics are those of speed fast"
+	case "ToolArgumentsHash":
+		return scenario == "hook-deny" && !has(transcriptWitness) // "PostToolUse has [the changed input], PostToolBatch [has] the original"
 	case "CommitId":
 		return !has(otlpWitness) // the client prints it abbreviated
 	case "Branch":

@@ -2,7 +2,6 @@ package sessions
 
 import (
 	"math"
-	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -94,6 +93,7 @@ type join uint8
 const (
 	greatest join = iota
 	least
+	latest // the one that was said of the later time; texts always join so
 )
 
 // Text fields of a fact. The numbers are part of the state's encoding: add at
@@ -232,7 +232,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{tPath, recordBy, func(e *schemas.Event) string { return e.Body.Session.Path }},
 		},
 		numbers: []numberField{
-			{nTextLength, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Session.TextLength }},
+			{nTextLength, recordBy, latest, func(e *schemas.Event) schemas.OptLong { return e.Body.Session.TextLength }},
 			{nTokensBefore, tokensBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Session.TokensBefore }},
 			{nTokensAfter, tokensBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Session.TokensAfter }},
 		},
@@ -273,7 +273,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{nStatusCode, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.StatusCode }},
 			{nAttempt, spansBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.Attempt }},
 			{nWaitMs, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.WaitMs }},
-			{nTextLength, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.TextLength }},
+			{nTextLength, recordBy, latest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.TextLength }},
 		},
 	},
 	schemas.EventBodyTool: {
@@ -357,43 +357,56 @@ func (f *fact) merge(e *schemas.Event) (changed bool) {
 	// The workflow and the kind of work come with a source of their own, which
 	// is their rank: the first match counts.
 	if e.Workflow != "" {
-		changed = f.texts[tWorkflow].join(e.Workflow, uint8(e.WorkflowSource)) || changed
+		changed = f.texts[tWorkflow].join(e.Workflow, uint8(e.WorkflowSource), e.OccurredAt) || changed
 	}
 	if e.WorkKind != schemas.WorkKindUnknown {
-		changed = f.texts[tWorkKind].join(e.WorkKind.String(), uint8(e.WorkKindSource)) || changed
+		changed = f.texts[tWorkKind].join(e.WorkKind.String(), uint8(e.WorkKindSource), e.OccurredAt) || changed
 	}
-	own := families[e.Body.Branch]
+	own, at := families[e.Body.Branch], e.OccurredAt
 	for _, fields := range [...][]textField{always.texts, own.texts} {
 		for i := range fields {
 			if v := fields[i].from(e); v != "" {
-				changed = f.texts[fields[i].field].join(v, fields[i].by[c]) || changed
+				changed = f.texts[fields[i].field].join(v, fields[i].by[c], at) || changed
 			}
 		}
 	}
 	for _, fields := range [...][]numberField{always.numbers, own.numbers} {
 		for i := range fields {
 			if v := fields[i].from(e); v.Valid {
-				changed = f.numbers[fields[i].field].join(v.Value, fields[i].by[c], fields[i].join) || changed
+				j := fields[i].join
+				if fields[i].field == nOccurredAt && lastOfSeveral(e.Kind) {
+					j = greatest
+				}
+				changed = f.numbers[fields[i].field].join(v.Value, fields[i].by[c], j, at) || changed
 			}
 		}
 	}
 	return changed
 }
 
-// text is a register: a value and the rank of who said it (0 = nobody).
+// lastOfSeveral are kinds that may be told several times under one fact, the
+// last of which is meant: a Stop hook sends the agent back, a session is resumed
+// and ends again.
+func lastOfSeveral(k schemas.Kind) bool {
+	return k == schemas.KindTurnEnd || k == schemas.KindSessionEnd
+}
+
+// text is a register: a value, the rank of who said it (0 = nobody), and of
+// what time. Within a rank the later time wins, then the greater value.
 type text struct {
 	value string
 	rank  uint8
+	at    int64
 }
 
-func (t *text) join(value string, rank uint8) bool {
+func (t *text) join(value string, rank uint8, at int64) bool {
 	if rank == 0 {
 		rank = math.MaxUint8 // a source that does not say what it is
 	}
-	if t.rank != 0 && (rank > t.rank || rank == t.rank && strings.Compare(value, t.value) <= 0) {
+	if t.rank != 0 && (rank > t.rank || rank == t.rank && (at < t.at || at == t.at && value <= t.value)) {
 		return false
 	}
-	t.value, t.rank = value, rank
+	*t = text{value, rank, at}
 	return true
 }
 
@@ -401,19 +414,34 @@ func (t *text) join(value string, rank uint8) bool {
 type number struct {
 	value int64
 	rank  uint8
+	at    int64 // for the join latest only
 }
 
-func (n *number) join(value int64, rank uint8, j join) bool {
+func (n *number) join(value int64, rank uint8, j join, at int64) bool {
+	if j != latest {
+		at = 0
+	}
 	if n.rank != 0 {
 		if rank > n.rank {
 			return false
 		}
-		if rank == n.rank && (value == n.value || (value < n.value) == (j == greatest)) {
+		if rank == n.rank && !n.yields(value, j, at) {
 			return false
 		}
 	}
-	n.value, n.rank = value, rank
+	*n = number{value, rank, at}
 	return true
+}
+
+// yields tells that a value of the same rank takes the register's place.
+func (n *number) yields(value int64, j join, at int64) bool {
+	switch {
+	case at != n.at:
+		return at > n.at
+	case j == least:
+		return value < n.value
+	}
+	return value > n.value
 }
 
 func (n number) long() schemas.OptLong {

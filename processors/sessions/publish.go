@@ -141,7 +141,7 @@ func (x *fold) sweep(s *session) {
 		}
 	}
 	if s.ending {
-		end := x.fact(s, schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end"), schemas.KindSessionEnd)
+		end := x.fact(s, schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end"), schemas.KindSessionEnd, s.lastEvent)
 		x.publish(s, end, true)
 		s.endAt, s.closing = 0, false
 	}

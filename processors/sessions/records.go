@@ -46,6 +46,7 @@ type fact struct {
 	captureMode schemas.CaptureMode
 	critical    bool
 	first       int64      // append time of its first event, µs
+	base        int64      // occurred_at of its first event, µs: times are kept relative to it
 	due         int64      // append time at which a version is due, 0 if none
 	published   int64      // append time of the last version, 0 if none
 	version     int64      // of the last version
@@ -147,12 +148,13 @@ func (e *encoder) bool(v bool) {
 	*e = append(*e, b)
 }
 
-func (e *encoder) texts(registers []text) {
+func (e *encoder) texts(registers []text, base int64) {
 	for i := range registers {
 		if t := &registers[i]; t.rank != 0 {
 			*e = append(*e, byte(i+1), t.rank)
 			e.uint(uint64(len(t.value)))
 			*e = append(*e, t.value...)
+			e.int(t.at - base)
 		}
 	}
 	*e = append(*e, 0)
@@ -213,16 +215,16 @@ func (d *decoder) id() (v schemas.Id) {
 	return v
 }
 
-func (d *decoder) texts(registers []text) {
+func (d *decoder) texts(registers []text, base int64) {
 	for !d.bad {
 		i := d.byte()
 		if i == 0 {
 			return
 		}
 		rank := d.byte()
-		value := d.take(d.uint())
+		value, at := d.take(d.uint()), d.int()+base
 		if int(i) <= len(registers) {
-			registers[i-1] = text{string(value), rank}
+			registers[i-1] = text{string(value), rank, at}
 		}
 	}
 }
@@ -257,16 +259,18 @@ func (f *fact) encode() []byte {
 	e.uint(uint64(f.shown))
 	e.uint(uint64(f.ended))
 	e.int(f.first)
+	e.int(f.base)
 	e.int(f.due)
 	e.int(f.published)
 	e.int(f.version)
 	e.uint(schemas.EnrichedFingerprint)
 	e.bytes(f.row)
-	e.texts(f.texts[:])
+	e.texts(f.texts[:], f.base)
 	for i := range f.numbers {
 		if n := &f.numbers[i]; n.rank != 0 {
 			e = append(e, byte(i+1), n.rank)
 			e.int(n.value)
+			e.int(n.at)
 		}
 	}
 	return append(e, 0)
@@ -279,19 +283,19 @@ func (f *fact) decode(b []byte) error {
 	f.kind, f.captureMode, f.critical = schemas.Kind(d.byte()), schemas.CaptureMode(d.byte()), d.byte() != 0
 	f.key, f.cause = d.id(), d.id()
 	f.witnesses, f.shown, f.ended = uint16(d.uint()), uint16(d.uint()), uint16(d.uint())
-	f.first, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int()
+	f.first, f.base, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int(), d.int()
 	row, err := schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
 	if err != nil {
 		return err
 	}
 	f.row = append([]byte(nil), row...)
-	d.texts(f.texts[:])
+	d.texts(f.texts[:], f.base)
 	for !d.bad {
 		i := d.byte()
 		if i == 0 {
 			break
 		}
-		n := number{rank: d.byte(), value: d.int()}
+		n := number{rank: d.byte(), value: d.int(), at: d.int()}
 		if int(i) <= len(f.numbers) {
 			f.numbers[i-1] = n
 		}
@@ -315,7 +319,7 @@ func (s *session) encode() []byte {
 	e.bool(s.said)
 	e.bool(s.asked)
 	e.int(s.branchAt)
-	e.texts(s.texts[:])
+	e.texts(s.texts[:], 0)
 	return e
 }
 
@@ -327,7 +331,7 @@ func (s *session) decode(b []byte) error {
 	s.lastEvent, s.endAt, s.closing = d.int(), d.int(), d.byte() != 0
 	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0
 	s.branchAt = d.int()
-	d.texts(s.texts[:])
+	d.texts(s.texts[:], 0)
 	return d.err()
 }
 

@@ -96,13 +96,15 @@ func (x *fold) session(org, sessionID string) *session {
 	id := schemas.SessionKey(org, sessionID)
 	return load(x, sessionKey(id), func() *session {
 		s := &session{id: id}
-		s.texts[sOrg].join(strings.Clone(org), 1)
-		s.texts[sSessionId].join(strings.Clone(sessionID), 1)
+		s.texts[sOrg].join(strings.Clone(org), 1, 0)
+		s.texts[sSessionId].join(strings.Clone(sessionID), 1, 0)
 		return s
 	})
 }
 
-func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind) *fact {
+// fact returns a fact, made anew where there is none; at is when it happened,
+// as far as is known.
+func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind, at int64) *fact {
 	return load(x, factKey(s.id, key), func() *fact {
 		p := load(x, pageKey(s.id, s.facts/pageSize), func() *page {
 			return &page{}
@@ -112,7 +114,7 @@ func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind) *fact {
 		s.facts++
 		s.changed = true
 		f := x.facts.Get().(*fact)
-		*f = fact{key: key, kind: kind, first: x.tx.Now()}
+		*f = fact{key: key, kind: kind, first: x.tx.Now(), base: at}
 		return f
 	})
 }
@@ -137,7 +139,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	e.OccurredAt = min(e.OccurredAt, x.tx.Now()+maxAhead)
 
 	s := x.session(org, e.SessionId)
-	f := x.fact(s, e.FactKey, e.Kind)
+	f := x.fact(s, e.FactKey, e.Kind, e.OccurredAt)
 	if f.kind != e.Kind {
 		return 0, fmt.Errorf("%w: kind %s, but its fact is a %s", engine.ErrInvalid, e.Kind, f.kind)
 	}
@@ -218,8 +220,15 @@ func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
 		if v.value == "" || v.field == sWorkflow && e.WorkflowSource == schemas.WorkflowSourceCommand {
 			continue // a command is the workflow of its prompt, not of the session
 		}
-		if s.texts[v.field].join(v.value, v.rank) {
-			changed = true
+		at := int64(0)
+		if v.field == sAgentVersion {
+			at = e.OccurredAt // the newest that ran; other columns do not follow the time
+		}
+		t := &s.texts[v.field]
+		before := *t
+		if t.join(v.value, v.rank, at) {
+			s.changed = true
+			changed = changed || t.value != before.value || t.rank != before.rank // the source is a column, too
 		}
 	}
 	// The branch of a commit or push is where that went, not where the session
@@ -231,7 +240,7 @@ func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
 		if e.Branch != t.value {
 			changed = true
 		}
-		*t, s.branchAt, s.changed = text{e.Branch, 1}, e.OccurredAt, true
+		*t, s.branchAt, s.changed = text{value: e.Branch, rank: 1}, e.OccurredAt, true
 	}
 	s.changed = s.changed || changed
 	return changed && s.sweepMatters()

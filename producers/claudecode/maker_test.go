@@ -28,14 +28,14 @@ func TestPathsStayThoseOfTheFolderThatTheSessionStartedIn(t *testing.T) {
 	k := &kept{}
 	m := claudecode.NewMaker(schemas.WitnessHook, k, claudecode.Options{Repository: nowhereKnown})
 	for _, c := range []struct{ session, cwd, path, want string }{
-		{"s", "/home/anna/r&d/sh.p/docs", "/home/anna/r&d/sh.p/a.go", "a.go"},                          // found by the folder's name
-		{"s", "/tmp", "/home/anna/r&d/sh.p/a.go", "a.go"},                                              // the shell went away
-		{"s", "/home/anna/r&d/sh.p/.claude/worktrees/agent-1", "/home/anna/r&d/sh.p/x/b.go", "x/b.go"}, //
-		{"s", "/home/anna", "/home/anna/other/c.go", "~/other/c.go"},                                   //
-		{"late", "/tmp", "/tmp/d.go", "d.go"},                                                          // seen first elsewhere,
-		{"late", "/home/anna/r&d/sh.p", "/home/anna/r&d/sh.p/a.go", "a.go"},                            // known as soon as it is there
-		{"late", "/tmp", "/home/anna/r&d/sh.p/a.go", "a.go"},                                           // and from then on
-		{"bare", "", "/home/anna/x.go", "~/x.go"},                                                      //
+		{"s", "/home/anna/r&d/sh.p/docs", "/home/anna/r&d/sh.p/a.go", "a.go"}, // found by the folder's name
+		{"s", "/tmp", "/home/anna/r&d/sh.p/a.go", "a.go"},                     // the shell went away
+		{"s", "/home/anna/r&d/sh.p/.claude/worktrees/agent-1", "/home/anna/r&d/sh.p/x/b.go", "x/b.go"},
+		{"s", "/home/anna", "/home/anna/other/c.go", "~/other/c.go"},
+		{"late", "/tmp", "/tmp/d.go", "d.go"},                               // seen first elsewhere,
+		{"late", "/home/anna/r&d/sh.p", "/home/anna/r&d/sh.p/a.go", "a.go"}, // known as soon as it is there
+		{"late", "/tmp", "/home/anna/r&d/sh.p/a.go", "a.go"},                // and from then on
+		{"bare", "", "/home/anna/x.go", "~/x.go"},
 	} {
 		s := scene
 		s.Session, s.Cwd = c.session, c.cwd

@@ -151,3 +151,11 @@ func FuzzPath(f *testing.F) {
 		HideHome(path)
 	})
 }
+
+func TestHugePathsAreCutAndQuick(t *testing.T) {
+	for _, path := range []string{strings.Repeat("/home/a", 1<<17), strings.Repeat("/", 1<<20), strings.Repeat(`C:\Users\a`, 1<<17), strings.Repeat("/..", 1<<18)} {
+		if got := PlaceOf("-x", path).Path(path); len(got) > longestPath {
+			t.Errorf("%.20s: %d bytes", path, len(got))
+		}
+	}
+}

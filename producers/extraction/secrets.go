@@ -115,7 +115,7 @@ func secrets(text []byte) []secret {
 			if searched == nil {
 				searched = make([]int, set.rules)
 			}
-			if start < searched[rule.index] {
+			if false {
 				continue
 			}
 			searched[rule.index] = start + rule.after
@@ -305,10 +305,11 @@ func inBlock[T string | []byte](text T, start, end int) bool {
 }
 
 // mixed tells a random key from a path, a long name or a hash in hex: small and
-// capital letters, digits and a sign, which change often.
+// capital letters, digits and a sign, which change often, and no whole word.
 func mixed[T string | []byte](key T) bool {
+	const longestWord = 6
 	var seen [4]bool
-	changes, last := 0, -1
+	changes, word, last := 0, 0, -1
 	for i := range len(key) {
 		kind := 3
 		switch c := key[i]; {
@@ -320,10 +321,14 @@ func mixed[T string | []byte](key T) bool {
 			kind = 2
 		}
 		seen[kind] = true
+		word++
 		if kind != last {
 			changes++
+			word = 1
 		}
-		last = kind
+		if last = kind; kind == 0 && word > longestWord {
+			return false
+		}
 	}
 	return seen == [4]bool{true, true, true, true} && changes >= 16 && entropy(key) > 4.3
 }

@@ -21,6 +21,7 @@ type stage struct {
 	*testing.T
 	*memory.Broker
 	ctx    context.Context
+	asked  func() // after every question an acquiring owner has asked
 	mu     sync.Mutex
 	commit func(store func() (uint64, error)) (uint64, error) // nil = store
 	rows   func(store func() (uint64, error)) (uint64, error)
@@ -47,10 +48,30 @@ func (s *stage) Rows(to broker.Log, processor string, source int) commitlog.Chai
 	return &staged{s.Broker.Rows(to, processor, source), s, false}
 }
 
+func (s *stage) Destinations(ctx context.Context, processor string, source int) ([]broker.Log, error) {
+	found, err := s.Broker.Destinations(ctx, processor, source)
+	s.meanwhile()
+	return found, err
+}
+
+func (s *stage) meanwhile() {
+	if asked := s.asked; asked != nil {
+		s.asked = nil
+		asked()
+		s.asked = asked
+	}
+}
+
 type staged struct {
 	commitlog.Chain
 	s       *stage
 	commits bool
+}
+
+func (c *staged) Last(ctx context.Context) (commitlog.Entry, error) {
+	e, err := c.Chain.Last(ctx)
+	c.s.meanwhile()
+	return e, err
 }
 
 func (c *staged) Append(ctx context.Context, payload []byte, after uint64) (uint64, error) {
@@ -266,6 +287,39 @@ func TestTwoOwnersThatRouteTheSameCommitsRouteThemOnce(t *testing.T) {
 		}
 	}
 	s.holds(1, 2, 3, 4, 5, 6, 7, 8, 9)
+}
+
+func TestAnOwnerThatIsStillAtWorkDoesNotLookLikeALostLog(t *testing.T) {
+	s := newStage(t)
+	old := s.acquire()
+	number := int64(0)
+	work := func() {
+		number++
+		s.mustCommit(old, number)
+		if err := old.Flush(s.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	work()
+	s.asked = work
+	next := s.acquire()
+	s.asked = nil
+	if number < 3 {
+		t.Fatalf("only %d commits meanwhile", number)
+	}
+	if err := next.Commit(s.ctx, commit(next, number, number-1)); !errors.Is(err, broker.ErrFenced) {
+		t.Errorf("the commit of an owner that came too late: %v, want %v", err, broker.ErrFenced)
+	}
+	next = s.acquire()
+	s.mustCommit(next, number+1)
+	if err := next.Flush(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	var want []int64
+	for n := range number + 1 {
+		want = append(want, n+1)
+	}
+	s.holds(want...)
 }
 
 func TestCommitsWaitForTopicsThatAreFarBehind(t *testing.T) {
