@@ -3,46 +3,421 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/flightlog/flightlog/loadtest/recordings"
 	"github.com/flightlog/flightlog/schemas"
 )
 
-func TestScenarioDump(t *testing.T) {
+// What happened in each recorded scenario, by the README and the raw files of
+// the recordings. No expectation here was taken from a row.
+
+// scenario is what the final rows of all witnesses must say.
+type scenario struct {
+	// story is every fact but the model requests, one sentence each, in no
+	// order; "3 × " before a sentence stands for three of it. Model requests
+	// are held against what the endpoint answered.
+	story []string
+	// cost is what the client says that it spent, 1e-9 USD: the last cost-state
+	// of each session, less what a fork began with; without a transcript the
+	// total of the stream. A model that has no list price is not in it.
+	cost int64
+	// check is asked about what a sentence cannot say; it may be missing.
+	check func(t *testing.T, s told)
+}
+
+// Sentences that many stories share.
+const (
+	ordinary = "start startup\nprompt sdk\nturn ok\nend other"
+	tested   = "Bash ok exit 0\ntests passed 4 failed 0"
+	look     = "Read src/price.js ok"
+	edited   = "Edit src/price.js ok\nupdate src/price.js +1 -1 exact"
+	ciEdited = "Read .github/workflows/ci.yml ok\nEdit .github/workflows/ci.yml ok\nupdate .github/workflows/ci.yml +1 -0 exact ci"
+	cart     = "src/cart.js"
+)
+
+var success = []string{ordinary, look, edited, tested}
+
+var scenarios = map[string]scenario{
+	// Work of one session.
+	"success": {story: success, cost: 77_626_800, check: everybodySawTheCalls},
+	"fail-then-retry": {cost: 75_246_400,
+		story: []string{ordinary, "Bash failed exit exit 1", "Bash failed exit exit 127", tested},
+		check: func(t *testing.T, s told) {
+			var exits []int64
+			for _, r := range s.of(schemas.KindToolCall) {
+				exits = append(exits, r.ExitStatus.Value)
+			}
+			equal(t, "exit statuses in order", exits, []int64{1, 127, 0})
+		}},
+	"loop": {cost: 102_764_200,
+		story: []string{ordinary, "8 × Bash failed exit exit 1", "8 × tests failed 0 failed 1"},
+		check: func(t *testing.T, s told) {
+			calls := s.of(schemas.KindToolCall)
+			equal(t, "hashes of the arguments", len(distinct(calls, toolArgumentsHash)), 1)
+			equal(t, "tool_use_ids", len(distinct(calls, toolUseId)), 8)
+		}},
+	"edit-mismatch": {cost: 84_052_600,
+		story: []string{ordinary, "Read src/cart.js ok", "2 × Edit src/cart.js ok", "2 × update src/cart.js +1 -1 exact", "2 × Edit src/cart.js failed validation"},
+		check: func(t *testing.T, s told) {
+			onlyBatchAndTranscriptShow(t, s, 2)
+			equal(t, "calls by OTLP", len(tell(t, s.name, otlpWitness).of(schemas.KindToolCall)), 3)
+		}},
+	"false-claim": {cost: 78_152_800,
+		story: []string{ordinary, look, edited, "Bash failed exit exit 1", "tests failed 2 failed 2"},
+		check: func(t *testing.T, s told) {
+			run, change, end := s.one(t, schemas.KindTestRun), s.one(t, schemas.KindFileChange), s.one(t, schemas.KindTurnEnd)
+			if run.OccurredAt <= change.OccurredAt || end.OccurredAt <= run.OccurredAt {
+				t.Errorf("the change at %d, the red run at %d, the end of the turn at %d: not in that order", change.OccurredAt, run.OccurredAt, end.OccurredAt)
+			}
+		}},
+	"ci-edit": {story: []string{ordinary, ciEdited}, cost: 71_774_800},
+	"git-commit": {cost: 89_088_600,
+		story: []string{ordinary, look, edited, tested, "3 × Bash ok exit 0", "Bash failed exit exit 128",
+			"commit b107a8ee617aa186a66e44fb38ec50a0ca65d3ff on fix/rounding"},
+		check: func(t *testing.T, s told) {
+			equal(t, "branches", distinct(s.rows, func(r *schemas.Enriched) string { return r.Branch }), []string{"fix/rounding", "main"})
+		}},
+	"pull-request": {cost: 87_300_200,
+		story: []string{ordinary, look, edited, "4 × Bash ok exit 0", "push on fix/rounding",
+			"commit a5d35ba33767c3f46d8fc7ab9f909a35db1f1ac5 on fix/rounding", "commit ea3f9e8fcdaf1b92e364dc0acaed8cdfbd3ede20 on fix/rounding",
+			"pull_request github.com/example/shop#17 created"},
+		check: func(t *testing.T, s told) {
+			// The quiet commits: "only the tool_result event names" them.
+			equal(t, "commits without OTLP", len(tell(t, s.name, hookWitness, transcriptWitness).of(schemas.KindCommit)), 0)
+		}},
+	"secrets": {cost: 72_071_200,
+		story: []string{ordinary, "Read config/dev.env ok secret", "Bash ok exit 0 secret"},
+		check: func(t *testing.T, s told) {
+			calls := s.of(schemas.KindToolCall)
+			if !strings.HasPrefix(calls[0].SecretClass, "aws") || !strings.HasPrefix(calls[1].SecretClass, "github") {
+				t.Errorf("classes %q and %q, want one of AWS in the file and one of GitHub in the output", calls[0].SecretClass, calls[1].SecretClass)
+			}
+		}},
+	"long-session": {cost: 241_986_000,
+		story: []string{"start startup", "5 × prompt sdk", "5 × turn ok", "end other", "5 × " + look, "5 × Read src/cart.js ok",
+			"15 × Bash ok exit 0", "Bash failed exit exit 1", "tests passed 5 failed 0", "tests passed 6 failed 0", "tests failed 6 failed 1",
+			"tests passed 7 failed 0", "tests passed 8 failed 0", "tests passed 9 failed 0",
+			added("tax"), added("stock"), added("coupon"), added("order"), added("invoice"),
+			"Edit test/coupon.test.js ok", "update test/coupon.test.js +1 -1 exact",
+			"commit 97d6ac66e2bec4b1e9fae55dcb427bfffc505595 on main", "commit 16378a4eebef31e1a59bbc47e33f2d76f0578b9c on main",
+			"commit ba85a75b816eacc15bf48ef3edac5854a791aba0 on main", "commit 097e90fa99979daafb4b2eb9e8eb1986c3b1c94d on main",
+			"commit b3b872bd3c393281ce2f91e734f65f9851332b62 on main"},
+		check: func(t *testing.T, s told) { equal(t, "calls by prompt", s.callsByPrompt(), []int{7, 7, 9, 7, 7}) }},
+	"parallel-tools": {cost: 69_967_800,
+		story: []string{ordinary, look, "Read src/cart.js ok", "Bash ok exit 0", "Bash failed exit exit 1"},
+		check: func(t *testing.T, s told) {
+			asked := distinct(s.of(schemas.KindToolCall), requestId)
+			equal(t, "requests that asked for the four calls", asked, []string{s.of(schemas.KindModelRequest)[0].RequestId})
+		}},
+	// The command in the background has no exit status yet, and its
+	// notification in the middle of the turn is no prompt.
+	"background-bash": {story: []string{ordinary, "Bash ok", tested}, cost: 72_615_400},
+	"classic-tools": {cost: 111_721_200,
+		story: []string{ordinary, look, edited, "2 × TaskCreate ok", "4 × TaskUpdate ok", "TaskList ok", "Grep src ok", "Glob ok", "TodoWrite failed validation"},
+		check: func(t *testing.T, s told) { onlyBatchAndTranscriptShow(t, s, 1) }},
+	"mcp": {cost: 70_672_400,
+		story: []string{ordinary, "mcp__stock__get_stock ok", "mcp__stock__reserve failed error"},
+		check: func(t *testing.T, s told) {
+			equal(t, "servers", distinct(s.of(schemas.KindToolCall), func(r *schemas.Enriched) string { return r.McpServer }), []string{"stock"})
+		}},
+	"websearch": {cost: 92_131_200,
+		story: []string{ordinary, "ToolSearch ok", "WebSearch ok", "WebFetch failed error"},
+		check: func(t *testing.T, s told) {
+			for _, r := range s.of(schemas.KindModelRequest) {
+				if r.QuerySource == "web_search_tool" {
+					equal(t, "cost of the nested request: 4,688 of tokens and 10,000 of a search, µUSD", r.CostNanoUsd.Value, 14_688_000)
+					equal(t, "witnesses of the nested request", r.Witnesses, "otlp")
+					return
+				}
+			}
+			t.Error("the nested search request is missing")
+		}},
+	"cwd-change":    {story: []string{ordinary, "2 × Bash ok exit 0", "Read packages/api/README.md ok"}, cost: 74_626_800},
+	"slash-command": {cost: 198_579_200, check: skillsOfTheCommands,
+		story: []string{"3 × start startup", "prompt check", "prompt sdk", "prompt house-style", "3 × turn ok", "3 × end other", tested, "Skill house-style ok"}},
+	// 1,202 lines end in a newline; the client counts the rest behind the last as one more.
+	"large-output": {story: []string{ordinary, "Bash ok exit 0", "Write src/table.js ok", "create src/table.js +1202 -0 exact", "Read src/table.js ok"}, cost: 455_850_000},
+	"odd-output": {cost: 81_601_200,
+		story: []string{ordinary, "2 × Bash ok exit 0", "Read logo.png ok"},
+		check: func(t *testing.T, s told) {
+			for i := range s.rows {
+				if line := s.rows[i].AppendJSON(nil); !json.Valid(line) || strings.Contains(string(line), `\u0000`) {
+					t.Errorf("no valid JSON, or with a NUL: %s", line)
+				}
+			}
+		}},
+
+	// Permissions and hooks.
+	"permission-denied": {cost: 82_738_400, check: nobodyWasAsked,
+		story: []string{ordinary, look + " by user_permanent:rule:userSettings", "Bash ok exit 0 by user_permanent:rule:userSettings", "tests passed 4 failed 0",
+			"Bash failed permission-rule by config:rule:userSettings", "Bash failed user-rejected by config:bashMiss:no-rule-match",
+			"Write src/tax.js failed user-rejected by config", "approval Bash reject config:bashMiss:no-rule-match", "approval Write reject config"}},
+	"permission-prompt-host": {cost: 79_716_200,
+		story: []string{"start startup", "2 × prompt sdk", "2 × turn ok", "end other",
+			"Write src/tax.js ok by user_temporary", "create src/tax.js +1 -0 exact", "approval Write accept user_temporary",
+			"Bash failed permission-rule by user_reject:bashMiss:no-rule-match", "approval Bash reject user_reject:bashMiss:no-rule-match"},
+		check: func(t *testing.T, s told) { waited(t, s, 13, 0) }},
+	"auto-mode": {cost: 73_110_000, check: nobodyWasAsked,
+		story: []string{ordinary, "2 × Bash failed automode-unavailable by classifier:classifier:auto-mode:unavailable"}},
+	"hook-deny": {cost: 81_478_200,
+		story: []string{ordinary, "2 × Bash failed permission-rule by hook:hook:PreToolUse", "Bash ok exit 0 by hook:hook", tested},
+		check: func(t *testing.T, s told) {
+			// The first Stop was sent back: the tests ran before the turn ended.
+			if run, end := s.one(t, schemas.KindTestRun), s.one(t, schemas.KindTurnEnd); end.OccurredAt < run.OccurredAt {
+				t.Errorf("the turn ended at %d, before the tests at %d", end.OccurredAt, run.OccurredAt)
+			}
+		}},
+	"hook-timeouts":    {story: []string{ordinary, look}, cost: 67_018_600},
+	"http-hooks":       {story: []string{ordinary, look, tested}, cost: 71_095_800}, // each told by up to three hooks
+	"plugin-hooks":     {story: success, cost: 77_626_800, check: everybodySawTheCalls},
+	"managed-settings": {story: success, cost: 77_626_800, check: everybodySawTheCalls},
+	"misc-hooks": {cost: 70_611_600,
+		story: []string{"start startup", "2 × prompt sdk", "2 × turn ok", "end other", "Bash ok exit 0",
+			"config_change local_settings .claude/settings.local.json",
+			"create .claude/settings.local.json +1 -0 exact agent_settings", "update .env +1 -1 exact secrets"}},
+
+	// Subagents.
+	"subagent": {cost: 70_150_345,
+		story: []string{ordinary, "Agent Explore ok", "subagent Explore ok", "sub: Bash ok exit 0", "sub: " + look},
+		check: func(t *testing.T, s told) { runOf(t, s, "addf8e2ad29e29e32", 3, "claude-haiku-5-5") }},
+	"subagent-background": {cost: 119_960_200,
+		story: []string{ordinary, "prompt task_notification", "turn ok", "Agent general-purpose ok", "subagent general-purpose ok",
+			"Bash ok exit 0", "sub: Bash ok exit 0", "sub: tests passed 4 failed 0"},
+		check: func(t *testing.T, s told) {
+			runOf(t, s, "a23ab32b6b25fc730", 2, "claude-opus-5-5")
+			if run, end := s.one(t, schemas.KindTestRun), s.of(schemas.KindTurnEnd)[0]; run.OccurredAt <= end.OccurredAt {
+				t.Error("the subagent's tests ran before the turn that started it had ended")
+			}
+		}},
+	"subagent-worktree": {cost: 119_456_200,
+		story: []string{ordinary, "Agent general-purpose ok", "subagent general-purpose ok", "sub: Bash ok exit 0", "sub: tests passed 4 failed 0",
+			"sub: update src/price.js +1 -1 exact"},
+		check: func(t *testing.T, s told) { runOf(t, s, "a10fac45dc6531577", 2, "claude-opus-5-5") }},
+
+	// Life of a session.
+	"multi-prompt": {cost: 76_766_200,
+		story: []string{"start startup", "3 × prompt sdk", "3 × turn ok", "end other", "Read README.md ok", tested},
+		check: func(t *testing.T, s told) { equal(t, "calls by prompt", s.callsByPrompt(), []int{1, 1, 0}) }},
+	"resume": {cost: 83_716_800, check: forkCountsOnce,
+		story: []string{"start startup", "2 × start resume", "start fork", "4 × prompt sdk", "4 × turn ok", "2 × end other", look, tested, "Bash ok exit 0"}},
+	"interactive": {cost: 195_313_700,
+		story: []string{"start startup", "start compact", "4 × prompt human", "prompt model", "prompt compact", "prompt exit", "end prompt_input_exit",
+			"2 × turn ok", "2 × turn failed interrupted", "notification permission_prompt", "notification idle_prompt", "compaction manual",
+			"Write src/tax.js ok by user_temporary", "create src/tax.js +1 -0 exact", "approval Write accept user_temporary",
+			"Bash failed user-rejected by user_reject", "approval Bash reject user_reject",
+			// Allowed for ever, then interrupted: the transcript's toolDenialKind.
+			"Bash failed user-rejected by user_permanent", "approval Bash accept user_permanent"},
+		check: func(t *testing.T, s told) { waited(t, s, 1741, 7520, 1934) }},
+	"compact-manual": {cost: 145_618_800,
+		story: []string{"start startup", "2 × start resume", "start compact", "2 × prompt sdk", "prompt compact", "2 × turn ok", "end other", look, "compaction manual"}},
+	"max-turns": {story: []string{"start startup", "prompt sdk", "end other", "3 × Bash ok exit 0", "turn failed max_turns"}, cost: 70_596_600},
+	"sigint":    {story: []string{"start startup", "prompt sdk", "end other", look, "Bash failed user-rejected", "turn failed interrupted"}, cost: 67_375_000},
+	"no-persistence": {cost: 72_034_600,
+		story: []string{"start startup", "prompt", "turn ok", "end other", ciEdited},
+		check: func(t *testing.T, s told) {
+			equal(t, "witnesses of the calls", distinct(s.of(schemas.KindToolCall), witnesses), []string{"hook,otlp"})
+		}},
+
+	// The API.
+	"api-retries": {cost: 81_308_000,
+		story: []string{ordinary, look, tested, "2 × Bash ok exit 0", "retry 1 overloaded", "retry 2 overloaded", "retry 1 rate_limit",
+			"retry 1 server_error", "retry 1 connection_error"},
+		check: func(t *testing.T, s told) {
+			var attempts, waits []int64
+			for _, r := range s.of(schemas.KindModelRequest) {
+				attempts = append(attempts, r.Attempt.Value)
+			}
+			for _, r := range s.of(schemas.KindModelRetry) {
+				waits = append(waits, r.DurationMs.Value)
+			}
+			equal(t, "attempts", attempts, []int64{3, 2, 2, 2, 1, 1})
+			equal(t, "waits", waits, []int64{590, 1117, 1152, 513, 514})
+		}},
+	"api-failure": {story: []string{"start startup", "prompt sdk", "end other", "retry 1 overloaded", "retry 2 overloaded", "model_error 3 server_error", "turn failed server_error"}},
+	// The README says that requestedModel differs from the model that answered;
+	// in the recorded lines, as at the endpoint, both are the fallback.
+	"fallback-model": {story: []string{ordinary, tested, "retry 1 overloaded", "retry 2 overloaded"}, cost: 33_779_300},
+	"stop-reasons":   {story: []string{"start startup", "3 × prompt sdk", "3 × turn ok", "end other"}, cost: 75_533_600},
+	"usage-shapes": {cost: 738_650_000,
+		story: []string{"7 × start startup", "7 × prompt sdk", "7 × turn ok", "7 × end other"},
+		check: func(t *testing.T, s told) {
+			for _, r := range s.of(schemas.KindModelRequest) {
+				grade := schemas.CostGradeMeasured
+				if r.Model == "claude-zephyr-9" {
+					grade = schemas.CostGradeUnpriced
+				}
+				equal(t, "grade of "+r.Model, r.CostGrade, grade)
+			}
+		}},
+
+	// OTLP variants.
+	"otlp-defaults": {story: success, cost: 77_626_800, check: everybodySawTheCalls},
+	"otlp-protobuf": {story: success, cost: 77_615_800, check: everybodySawTheCalls},
+	"otlp-all":      {story: []string{ordinary, look, edited, "Bash ok exit 0"}, cost: 77_691_800, check: everybodySawTheCalls}, // env, no tests
+	"collector-down": {cost: 77_626_800,
+		story: []string{"prompt sdk", "turn ok", "end", look, edited, tested},
+		check: func(t *testing.T, s told) {
+			equal(t, "witnesses of the calls", distinct(s.of(schemas.KindToolCall), witnesses), []string{"transcript"})
+		}},
+}
+
+func added(module string) string {
+	return fmt.Sprintf("Write src/%[1]s.js ok\ncreate src/%[1]s.js +3 -0 exact\nWrite test/%[1]s.test.js ok\ncreate test/%[1]s.test.js +5 -0 exact", module)
+}
+
+func TestScenariosOfTheRecordingsAllHaveAStory(t *testing.T) {
+	names := recordings.Scenarios()
+	for _, name := range names {
+		if len(scenarios[name].story) == 0 {
+			t.Errorf("nobody says what happened in %s", name)
+		}
+	}
+	equal(t, "stories", len(scenarios), len(names))
+}
+
+func TestScenarioRowsSayWhatHappened(t *testing.T) {
 	for _, name := range recordings.Scenarios() {
-		fmt.Println("====", name)
-		var rows []schemas.Enriched
-		for _, r := range standing(fold(t, observe(t, filepath.Join(recordings.Dir(t), name)).events)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, want := tell(t, name), scenarios[name]
+			compareStory(t, s, want.story)
+			compareRequests(t, s, want.cost)
+			compareLives(t, s)
+			if want.check != nil {
+				want.check(t, s)
+			}
+		})
+	}
+}
+
+// told is the rows that stand of one scenario, in order of time.
+type told struct {
+	name, dir string
+	rows      []schemas.Enriched
+}
+
+func tell(t *testing.T, name string, witnesses ...schemas.Witness) told {
+	t.Helper()
+	s := told{name: name, dir: filepath.Join(recordings.Dir(t), name)}
+	for _, r := range standing(fold(t, observe(t, s.dir, witnesses...).events)) {
+		s.rows = append(s.rows, r)
+	}
+	sort.Slice(s.rows, func(i, j int) bool {
+		a, b := &s.rows[i], &s.rows[j]
+		return a.OccurredAt < b.OccurredAt || a.OccurredAt == b.OccurredAt && a.FactKey.String() < b.FactKey.String()
+	})
+	return s
+}
+
+func (s told) of(kind schemas.Kind) (rows []schemas.Enriched) {
+	for _, r := range s.rows {
+		if r.Kind == kind {
 			rows = append(rows, r)
 		}
-		sort.Slice(rows, func(i, j int) bool { return rows[i].OccurredAt < rows[j].OccurredAt })
-		for _, r := range rows {
-			var m map[string]any
-			json.Unmarshal(r.AppendJSON(nil), &m)
-			for _, k := range []string{"row_id", "fact_key", "event_id", "sign", "generation", "capture_mode", "org", "user", "user_source", "host", "repo", "agent", "agent_version", "task_id", "task_id_source", "work_kind", "work_kind_source", "cost_usd", "price_version", "billing", "tool_arguments_hash", "result_hash", "family", "version", "platform", "service_tier","cost_nano_usd_max"} {
-				delete(m, k)
+	}
+	return rows
+}
+
+func (s told) one(t *testing.T, kind schemas.Kind) schemas.Enriched {
+	t.Helper()
+	rows := s.of(kind)
+	if len(rows) != 1 {
+		t.Fatalf("%d rows of kind %s, want one", len(rows), kind)
+	}
+	return rows[0]
+}
+
+func (s told) callsByPrompt() (calls []int) {
+	for _, p := range s.of(schemas.KindPrompt) {
+		n := 0
+		for _, r := range s.of(schemas.KindToolCall) {
+			if r.PromptId == p.PromptId {
+				n++
 			}
-			for k, v := range m {
-				if v == nil || v == "" || v == "unknown" || v == false {
-					delete(m, k)
-				}
-			}
-			for _, k := range []string{"session_id", "prompt_id", "tool_use_id", "request_id", "root_session_id", "agent_run_id"} {
-				if s, ok := m[k].(string); ok && len(s) > 8 {
-					m[k] = s[:4] + ".." + s[len(s)-4:]
-				}
-			}
-			if m["root_session_id"] == m["session_id"] {
-				delete(m, "root_session_id")
-			}
-			kind := m["kind"]
-			delete(m, "kind")
-			delete(m, "occurred_at")
-			b, _ := json.Marshal(m)
-			fmt.Println("  ", kind, string(b))
+		}
+		calls = append(calls, n)
+	}
+	return calls
+}
+
+// sentence tells a fact by what a reader of the recording sees of it. A
+// decision is named unless it was the settings' to let the call run.
+func sentence(r *schemas.Enriched) string {
+	var words []string
+	say := func(w ...string) { words = append(words, w...) }
+	if r.AgentRunId != "" && r.Kind != schemas.KindSubagent {
+		say("sub:")
+	}
+	outcome := ""
+	if r.Success.Valid {
+		outcome = map[bool]string{true: "ok", false: "failed"}[r.Success.Value]
+	}
+	switch r.Kind {
+	case schemas.KindSessionStart, schemas.KindSessionEnd, schemas.KindTurnEnd:
+		_, word, _ := strings.Cut(strings.Replace(r.Kind.String(), "turn_end", "_turn", 1), "_")
+		say(word, r.Detail, map[bool]string{true: outcome}[word == "turn"], r.ErrorClass)
+	case schemas.KindSubagent:
+		say("subagent", r.Detail, outcome)
+	case schemas.KindModelRetry, schemas.KindModelError:
+		say(strings.Replace(r.Kind.String(), "model_retry", "retry", 1), strconv.FormatInt(r.Attempt.Value, 10), r.RetryReason)
+	case schemas.KindToolCall:
+		say(r.ToolName)
+		if r.ToolName != "Bash" {
+			say(r.ToolTarget)
+		}
+		say(outcome, r.ErrorClass)
+		if r.ExitStatus.Valid {
+			say("exit", strconv.FormatInt(r.ExitStatus.Value, 10))
+		}
+		if r.SecretClass != "" {
+			say("secret")
+		}
+		if r.ApprovalDecision == "reject" || r.ApprovalDecision != "" && !strings.HasPrefix(r.ApprovalKind, "config") {
+			say("by", r.ApprovalKind)
+		}
+	case schemas.KindApproval:
+		say("approval", r.ToolName, r.ApprovalDecision, r.ApprovalKind)
+	case schemas.KindFileChange:
+		say(r.Detail, r.FilePath, fmt.Sprintf("+%d -%d", r.LinesAdded.Value, r.LinesRemoved.Value), r.ChangeGrade.String(), r.ProtectedClass)
+	case schemas.KindCommit, schemas.KindPush:
+		say(r.Kind.String(), r.CommitId, "on", r.Branch)
+	case schemas.KindTestRun:
+		say("tests", strings.NewReplacer(" passed, ", " failed ", " failed", "").Replace(r.TestOutcome.String()+" "+r.DiffStats))
+	default:
+		say(r.Kind.String(), r.Detail, r.FilePath, r.ChangeId)
+	}
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
+}
+
+func compareStory(t *testing.T, s told, want []string) {
+	t.Helper()
+	count := map[string]int{}
+	for _, line := range strings.Split(strings.Join(want, "\n"), "\n") {
+		n := 1
+		if times, rest, ok := strings.Cut(line, " × "); ok {
+			n, _ = strconv.Atoi(times)
+			line = rest
+		}
+		count[line] += n
+	}
+	for i := range s.rows {
+		if s.rows[i].Kind != schemas.KindModelRequest {
+			count[sentence(&s.rows[i])]--
+		}
+	}
+	for line, n := range count {
+		switch {
+		case n > 0:
+			t.Errorf("%d × %q happened, and no row says so", n, line)
+		case n < 0:
+			t.Errorf("%d × %q is said, and did not happen", -n, line)
 		}
 	}
 }

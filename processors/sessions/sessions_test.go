@@ -325,3 +325,19 @@ func TestALongSessionIsSaidOverSeveralCommits(t *testing.T) {
 		t.Errorf("%d facts, want %d", n, calls+1)
 	}
 }
+
+func TestOfAFactThatIsToldSeveralTimesTheLastIsMeant(t *testing.T) {
+	stop := func(second int64, hash string) *schemas.Event {
+		return event(schemas.WitnessHook, schemas.KindTurnEnd, "p1", second, func(e *schemas.Event) {
+			e.Body.Session = schemas.SessionBody{TextHash: hash, TextLength: schemas.SomeLong(100 - second)}
+		})
+	}
+	events := []*schemas.Event{stop(10, "f"), stop(20, "a"), stop(15, "c")} // the agent was sent back twice
+	for range 3 {
+		events = append(events[1:], events[0])
+		r := find(t, lastRows(enrich(t, events, never)), schemas.KindTurnEnd, "p1")
+		if r.ResultHash != "a" || r.OccurredAt != start+20e6 {
+			t.Errorf("the final message is %q of %d", r.ResultHash, r.OccurredAt)
+		}
+	}
+}
