@@ -162,7 +162,7 @@ func (w *worker) build(outputs ...said) *schemas.Commit {
 		Delta:     []schemas.Change{{Key: []byte("key"), Value: []byte("value")}},
 	}
 	for _, s := range outputs {
-		out := schemas.Output{Topic: s.to.Topic, Partition: int64(s.to.Partition), Previous: w.said[s.to]}
+		out := schemas.Output{Topic: s.to.Topic, Partition: int64(s.to.Partition), Previous: w.said[s.to], Schema: int64(broker.RowSchema(s.to.Topic))}
 		for _, number := range s.rows {
 			out.Rows = append(out.Rows, row(s.to, number))
 		}

@@ -94,7 +94,7 @@ func BenchmarkCommitOf100RowsAndItsRouting(b *testing.B) {
 			delta = append(delta, schemas.Change{Key: make([]byte, 17), Value: make([]byte, 256)})
 		}
 		c := schemas.Commit{Processor: "sessions", Generation: 1, Epoch: 1, Delta: delta,
-			Outputs: []schemas.Output{{Topic: broker.Enriched, Rows: rows}}}
+			Outputs: []schemas.Output{{Topic: broker.Enriched, Schema: int64(broker.RowSchema(broker.Enriched)), Rows: rows}}}
 		b.SetBytes(int64(len(c.AppendMessage(nil))))
 		measure(b, func(n int) error {
 			c.CommitNumber, c.Outputs[0].Previous = int64(n+1), int64(n)

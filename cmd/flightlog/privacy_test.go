@@ -209,7 +209,7 @@ func TestHostileInputBecomesDeadLettersAndMemoryStaysBounded(t *testing.T) {
 	if err := c.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, errs.String())
 	}
-	if peak := peakMemory(c); peak > 512<<20 {
+	if peak := peakMemory(c); peak > 768<<20 {
 		t.Errorf("peak memory %d MB", peak>>20)
 	}
 	reasons := map[string]int{}

@@ -33,6 +33,8 @@ type partition struct {
 	single   int64           // records to fold one by one, after a panic
 	badDue   map[string]bool // records whose timer panicked
 	scratch  schemas.Event
+	unread   int   // messages that were read and not folded when it stopped
+	passed   int64 // place in the log up to which nothing more comes
 }
 
 // place is a place in a lane: message is the last one that was begun; with
@@ -138,6 +140,13 @@ func (p *partition) run(ctx context.Context) error {
 	defer stop()
 	messages, failed := make(chan broker.Message, 8), make(chan error, 1)
 	p.messages, p.failed = messages, failed
+	defer func() {
+		stop()
+		for range messages { // until the reader has stopped
+			p.unread++
+		}
+		p.passed = int64(reader.Passed())
+	}()
 	go func() {
 		defer close(messages)
 		for {
@@ -166,6 +175,20 @@ func (p *partition) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// park moves the committed place on to where the log has passed without
+// messages for this partition: one that stays behind for as long as events are
+// kept could not be told from one whose messages were lost.
+func (p *partition) park(ctx context.Context) error {
+	if p.unread > 0 || len(p.queue) > 0 || p.next.index > 0 || p.passed <= p.next.message || p.due() {
+		return nil
+	}
+	s := &slice{head: p.head.clone(), first: p.next, next: place{p.passed, 0}}
+	s.tx = &Tx{state: p.state, generation: p.cfg.Generation}
+	s.moveTo(p.now)
+	s.head.put(s.tx)
+	return p.commit(ctx, s)
 }
 
 // fill waits until there is something to fold, a message or a record that was

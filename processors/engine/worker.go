@@ -112,5 +112,8 @@ func hold(ctx context.Context, cfg Config, number int) error {
 	err = p.run(ctx)
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
+	if err == nil {
+		err = p.park(release)
+	}
 	return errors.Join(err, p.owner.Release(release))
 }

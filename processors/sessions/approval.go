@@ -1,6 +1,8 @@
 package sessions
 
 import (
+	"strings"
+
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -135,7 +137,10 @@ func (x *fold) approval(r *schemas.Enriched, s *session, f *fact) {
 	r.RequestId = call.texts[tRequestId].value
 	r.ApprovalDecision = call.texts[tApprovalDecision].value
 	r.ApprovalKind = approvalKind(call)
-	if decided := call.numbers[nDecidedAt]; decided.rank != 0 && decided.rank == decisionBy[otlpLog] {
+	// Where nobody can be asked, the settings refuse within a few ms: that is no
+	// wait for a person.
+	byPerson := strings.HasPrefix(call.texts[tApprovalSource].value, "user_")
+	if decided := call.numbers[nDecidedAt]; byPerson && decided.rank != 0 && decided.rank == decisionBy[otlpLog] {
 		r.ApprovalWaitMs = schemas.SomeLong(max(0, decided.value-r.OccurredAt) / 1000)
 	}
 }

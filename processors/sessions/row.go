@@ -176,6 +176,13 @@ func (x *fold) model(r *schemas.Enriched, f *fact) {
 	if searches, fetches := n[nWebSearches].long(), n[nWebFetches].long(); searches.Valid || fetches.Valid {
 		r.ServerToolUses = schemas.SomeLong(searches.Value + fetches.Value)
 	}
+	// OTLP does not count the searches of a nested search request, and the
+	// transcript does not have it: it made one at least.
+	nested := t[tQuerySource].value == "web_search_tool" && !r.ServerToolUses.Valid
+	searches := n[nWebSearches].value
+	if nested {
+		searches, r.ServerToolUses = 1, schemas.SomeLong(1)
+	}
 	if c := n[nCostClientUsd]; c.rank != 0 {
 		r.CostClientUsd = schemas.SomeDouble(math.Float64frombits(uint64(c.value)))
 	}
@@ -187,12 +194,15 @@ func (x *fold) model(r *schemas.Enriched, f *fact) {
 		InferenceGeo: t[tInferenceGeo].value, OccurredAt: r.OccurredAt,
 		Input: r.TokenInput.Value, Output: r.TokenOutput.Value, CacheRead: r.TokenCacheRead.Value,
 		CacheWrite5m: r.TokenCacheWrite5m.Value - unsplit, CacheWrite1h: r.TokenCacheWrite1h.Value,
-		CacheWriteUnsplit: unsplit, WebSearches: n[nWebSearches].value,
+		CacheWriteUnsplit: unsplit, WebSearches: searches,
 		OutputPartial: n[nOutputPartial].value != 0 && n[nOutputPartial].rank == n[nTokenOutput].rank,
 	}
 	cost := x.prices.Price(request)
 	r.CostNanoUsd, r.CostNanoUsdMax = cost.NanoUsd, cost.MaxNanoUsd
 	r.CostGrade, r.PriceVersion = cost.Grade, cost.PriceVersion
+	if nested && r.CostGrade == schemas.CostGradeMeasured {
+		r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.OptLong{} // a lower bound
+	}
 	if cost.NanoUsd.Valid {
 		r.CostUsd = schemas.SomeDouble(float64(cost.NanoUsd.Value) / 1e9)
 	}

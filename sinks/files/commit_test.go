@@ -25,7 +25,7 @@ func TestRowsOfCommitsArriveOnceWhoeverOwnsThePartition(t *testing.T) {
 			row := schemas.Enriched{SessionId: string(rune('a' + number))}
 			c := &schemas.Commit{Processor: "sessions", Partition: 1, Generation: memory.Generation, CommitNumber: number, Epoch: o.Epoch(), Owner: "worker"}
 			if number%2 == 0 { // every other commit says something
-				c.Outputs = []schemas.Output{{Topic: broker.Enriched, Partition: 1, Previous: previous, Rows: [][]byte{row.AppendAvro(nil)}}}
+				c.Outputs = []schemas.Output{{Topic: broker.Enriched, Partition: 1, Previous: previous, Schema: int64(broker.RowSchema(broker.Enriched)), Rows: [][]byte{row.AppendAvro(nil)}}}
 				previous = number
 			}
 			if err := o.Commit(t.Context(), c); err != nil {

@@ -105,7 +105,7 @@ func commit(o broker.Owner, number, previous int64) *schemas.Commit {
 	row := (&schemas.Enriched{Version: number}).AppendAvro(nil)
 	return &schemas.Commit{
 		Processor: "sessions", Generation: 1, CommitNumber: number, Epoch: o.Epoch(),
-		Outputs: []schemas.Output{{Topic: rows.Topic, Previous: previous, Rows: [][]byte{row}}},
+		Outputs: []schemas.Output{{Topic: rows.Topic, Previous: previous, Schema: int64(broker.RowSchema(rows.Topic)), Rows: [][]byte{row}}},
 	}
 }
 

@@ -161,6 +161,9 @@ func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 		if err := o.check(c); err != nil {
 			return err
 		}
+		if err := present(c); err != nil {
+			return err
+		}
 		if err := o.router.room(ctx); err != nil {
 			return err
 		}
@@ -239,6 +242,23 @@ func (o *Owner) check(c *schemas.Commit) error {
 	if claim, ok := o.claims[c.CommitNumber]; ok && claim.hash != c.Hash {
 		return fmt.Errorf("%s/%d holds rows of another commit %d than the log: %w",
 			claim.by.Topic, claim.by.Partition, c.CommitNumber, broker.ErrLost)
+	}
+	return nil
+}
+
+// present gives rows that an earlier release wrote the layout that frames have
+// now.
+func present(c *schemas.Commit) error {
+	for i := range c.Outputs {
+		out := &c.Outputs[i]
+		for j, row := range out.Rows {
+			resolved, err := schemas.Resolve(uint64(out.Schema), broker.RowSchema(out.Topic), row)
+			if err != nil {
+				return fmt.Errorf("cannot route the rows of commit %d to %s: %w", c.CommitNumber, out.Topic, err)
+			}
+			out.Rows[j] = resolved
+		}
+		out.Schema = int64(broker.RowSchema(out.Topic))
 	}
 	return nil
 }
