@@ -58,7 +58,7 @@ func TestWhatOnlyLooksLikeASecretIsNone(t *testing.T) {
 		"commit 0123456789abcdef0123456789abcdef01234567",
 		"integrity sha512-z+R5SIqQ3rgxuUWvFpNoxaBzJhGTnHyXvHPFZFKkTlIzVbLzMyGkpBGBfHhAmRTyBPxUuaBbqFbDFfFDCdXP7w==",
 		"src/Components/Button2/ButtonContainer/X",
-		"Documents/Invoices2026/QuarterlyFbxyzKwp", "Workspace/BlueJacket/ProximityFq3kzGhvLm", "Abcd/Efgh/Ijkl/Mnop/Qrst/Uvwx/Yz12/34567",
+		"Documents/Invoices2026/QuarterlyFbxyzKwp", "Workspace/BlueJacket/ProximityFq3kzGhvLm", "abcdef/ghijkl/MNOPQRSTUVWXYZ/0123456789/",
 		"getUserAccountSettingsFromDatabaseV2Asyn",
 		"postgres://postgres:postgres@localhost:5432/shop",
 		"postgres://$USER:$PASSWORD@db/shop", "https://user:****@example.com", "http://localhost:3000/@scope/pkg",
