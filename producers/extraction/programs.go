@@ -358,42 +358,10 @@ var otherNames = map[string]string{
 	"micromamba": "mamba", "flyctl": "fly", "go-task": "task", "inv": "invoke", "py.test": "pytest", "gtar": "tar",
 }
 
-// wrapper is a program that runs another one, named by its operands.
-type wrapper struct {
-	valued   string // options that take a value of their own
-	operands int    // operands before the program
-	assigns  bool   // NAME=value may stand before it
-}
-
-// wrappers by name, or by name and subcommand.
-var wrappers = map[string]wrapper{
-	"env":  {valued: "-u --unset -C --chdir", assigns: true},
-	"sudo": {valued: "-u --user -g --group -h --host -p --prompt -C -D --chdir -R -T -U -r -t", assigns: true},
-	"doas": {valued: "-u -C"},
-	"time": {valued: "-f --format -o --output"}, "nice": {valued: "-n --adjustment"},
-	"ionice": {valued: "-c -n"}, "nohup": {}, "setsid": {}, "command": {}, "builtin": {}, "caffeinate": {},
-	"exec": {valued: "-a"}, "stdbuf": {valued: "-i -o -e"}, "unbuffer": {}, "chronic": {},
-	"timeout": {valued: "-k --kill-after -s --signal", operands: 1}, "gtimeout": {valued: "-k -s", operands: 1},
-	"flock": {valued: "-w -E", operands: 1}, "watch": {valued: "-n --interval"}, "busybox": {},
-	"xargs": {valued: "-I -i -n -P -L -l -s -d -a -E --max-args --max-procs --replace --delimiter --arg-file"},
-	"npx":   {valued: "-p --package"}, "bunx": {}, "uvx": {valued: "--from --with"},
-	"cross-env": {assigns: true}, "dotenv": {valued: "-e -f"}, "dotenvx run": {}, "doppler run": {}, "op run": {},
-	"npm exec": {valued: "-p --package -w --workspace"}, "pnpm exec": {}, "pnpm dlx": {}, "yarn exec": {}, "yarn dlx": {},
-	"uv run": {valued: "--with --extra --group -p --python --directory --project"}, "poetry run": {}, "pdm run": {},
-	"pipenv run": {}, "hatch run": {}, "conda run": {valued: "-n -p"}, "bundle exec": {}, "rye run": {},
-	"mise exec": {}, "asdf exec": {}, "direnv exec": {operands: 1},
-}
-
 // valuedOptions take a value of their own in most programs with subcommands.
 var valuedOptions = set(`-C --git-dir --work-tree --prefix --cwd --dir --directory --filter -F --workspace -w
 	--namespace -n --context --kubeconfig --repo -R --profile --region --manifest-path -f --file --project-name
 	--host -H --config --kube-context --color`)
-
-// installValues take a value of their own in commands that install; the value
-// is no package.
-var installValues = set(`-r --requirement -c --constraint -e --editable -t --target --prefix --root -i --index-url
-	--extra-index-url -f --find-links --python -p --path --registry --cache -C --dir --cwd -n --name --workspace
-	--filter -F --group --extra --features --version --channel --tag --branch --rev --source`)
 
 // kindOfScript is the class of a script, target or file by its name: what is
 // called test, build, lint or format, in whatever combination of words; ""

@@ -330,7 +330,7 @@ func mixed[T string | []byte](key T) bool {
 			return false
 		}
 	}
-	return seen == [4]bool{true, true, true, true} && changes >= 1 && entropy(key) > 4.3
+	return seen == [4]bool{true, true, true, true} && changes >= 16 && entropy(key) > 4.3
 }
 
 // entropy is Shannon's, in bits a character.
