@@ -398,7 +398,7 @@ type ToolBody struct {
 	ResultHash       string  // SHA-256 (first 32 hex digits) of the canonical result.
 	ResultLength     OptLong // Length of the result. [bytes]
 	ExitStatus       OptLong // Exit status of a shell command; 0 when the client reports success.
-	CommandClass     string  // Class of a shell command: test, build, lint, install, vcs, search, read, write, network, run, ...
+	CommandClass     string  // Class of a shell command: test, build, lint, install, network_install, vcs, search, read, write, network, interpreter, ... (docs/extraction.md)
 	SecretClass      string  // Class of a secret found in arguments or result (a rule's id); the secret itself is nowhere.
 	PermissionMode   string  // default, plan, acceptEdits, auto, dontAsk, bypassPermissions.
 	ApprovalDecision string  // accept or reject.

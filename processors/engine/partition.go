@@ -33,7 +33,7 @@ type partition struct {
 	single   int64           // records to fold one by one, after a panic
 	badDue   map[string]bool // records whose timer panicked
 	scratch  schemas.Event
-	unread   int   // messages that were read and not folded when it stopped
+	unread   bool  // a message was read and not folded when it stopped
 	passed   int64 // place in the log up to which nothing more comes
 }
 
@@ -140,11 +140,13 @@ func (p *partition) run(ctx context.Context) error {
 	defer stop()
 	messages, failed := make(chan broker.Message, 8), make(chan error, 1)
 	p.messages, p.failed = messages, failed
+	dropped := false
 	defer func() {
 		stop()
 		for range messages { // until the reader has stopped
-			p.unread++
+			p.unread = true
 		}
+		p.unread = p.unread || dropped
 		p.passed = int64(reader.Passed())
 	}()
 	go func() {
@@ -158,6 +160,7 @@ func (p *partition) run(ctx context.Context) error {
 			select {
 			case messages <- m:
 			case <-readCtx.Done():
+				dropped = true // the channel's close hands this over
 				failed <- readCtx.Err()
 				return
 			}
@@ -181,7 +184,7 @@ func (p *partition) run(ctx context.Context) error {
 // messages for this partition: one that stays behind for as long as events are
 // kept could not be told from one whose messages were lost.
 func (p *partition) park(ctx context.Context) error {
-	if p.unread > 0 || len(p.queue) > 0 || p.next.index > 0 || p.passed <= p.next.message || p.due() {
+	if p.unread || len(p.queue) > 0 || p.next.index > 0 || p.passed <= p.next.message || p.due() {
 		return nil
 	}
 	s := &slice{head: p.head.clone(), first: p.next, next: place{p.passed, 0}}

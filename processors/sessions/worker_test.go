@@ -39,8 +39,8 @@ func TestWorkersThatComeAndGoSayEveryRowOnce(t *testing.T) {
 				}
 			}
 		}
-		for settled := false; !settled; {
-			ctx, stop := context.WithTimeout(t.Context(), time.Duration(1+random.IntN(40))*time.Millisecond)
+		for round, settled := 1, false; !settled; round++ {
+			ctx, stop := context.WithTimeout(t.Context(), time.Duration(1+random.IntN(20*round))*time.Millisecond)
 			workers := 1 + random.IntN(2)
 			ended := make(chan error, workers)
 			for range workers {

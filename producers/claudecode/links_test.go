@@ -243,7 +243,7 @@ func TestReadingTwiceMakesTheSameEvents(t *testing.T) {
 				}
 				return s.String()
 			}
-			if ids() != ids() {
+			if once, again := ids(), ids(); once != again {
 				t.Errorf("%s of %s: other events the second time", witness, scenario)
 			}
 		}

@@ -161,7 +161,7 @@ func (c *canonicalizer) object(dst []byte) (_ []byte, err error) {
 		m.keyEnd = len(dst) - start
 		c.blanks()
 		if c.next() != ':' {
-			return dst, errors.New("a key is followed by :")
+			return dst, errors.New("no colon after a key")
 		}
 		c.at++
 		if dst, err = c.value(append(dst, ':')); err != nil {
