@@ -138,7 +138,7 @@ func killUp(t *testing.T, home, point string, importing func(...string) []string
 		}
 	case <-time.After(10 * time.Second):
 		_ = first.Process.Kill()
-		<-ended
+		_ = <-ended
 		_ = feeding.Process.Kill()
 		_ = feeding.Wait()
 		return ""
