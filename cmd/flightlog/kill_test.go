@@ -138,7 +138,9 @@ func killUp(t *testing.T, home, point string, importing func(...string) []string
 		}
 	case <-time.After(10 * time.Second):
 		_ = first.Process.Kill()
-		_ = <-ended
+		if err := <-ended; !killed(err) {
+			t.Fatalf("up ended by itself before %s: %v", point, err)
+		}
 		_ = feeding.Process.Kill()
 		_ = feeding.Wait()
 		return ""
