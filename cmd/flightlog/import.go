@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -87,9 +88,14 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 		return err
 	}
 	if o.json {
-		return json.NewEncoder(c.OutOrStdout()).Encode(summary)
+		err = json.NewEncoder(c.OutOrStdout()).Encode(summary)
+	} else {
+		err = summary.print(c.OutOrStdout())
 	}
-	return summary.print(c.OutOrStdout())
+	if summary.Unread != nil {
+		err = errors.Join(err, fmt.Errorf("not everything could be read; the rest was imported:\n%w", summary.Unread))
+	}
+	return err
 }
 
 // importSources brings the sources through the pipeline and waits until all
@@ -116,11 +122,17 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 	sink := redaction.NewSink(mode, f)
 	bar := progress(sources)
 	var bytes int64
+	var unread []error
 	for i, s := range sources {
-		if err := s.read(ctx, sink); err != nil {
-			return nil, cause(ctx, fmt.Errorf("cannot read %s: %w", s.path, err))
+		var fault *fs.PathError
+		switch err := s.read(ctx, sink); {
+		case errors.As(err, &fault): // this file only: it is gone, or not ours to read
+			unread = append(unread, err)
+		case err != nil:
+			return nil, cause(ctx, err)
+		default:
+			bytes += s.size
 		}
-		bytes += s.size
 		bar.add(s.size)
 		if i+1 == len(sources) || sources[i+1].group != s.group {
 			if err := f.endGroup(); err != nil {
@@ -152,6 +164,7 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 	result.Sources, result.Bytes, result.Events = len(sources), bytes, f.count.events
 	result.DeadLetters += f.count.deadLetters
 	result.Out, result.Seconds = o.out, time.Since(started).Seconds()
+	result.Unread = errors.Join(unread...)
 	return result, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
@@ -81,6 +82,10 @@ func start(ctx context.Context, folder, listen string) (*installation, error) {
 	if !locked {
 		return nil, fmt.Errorf("%w: %s", errRunning, folder)
 	}
+	if err := os.Remove(in.addressFile()); err != nil && !errors.Is(err, os.ErrNotExist) { // of one that was killed
+		in.Close()
+		return nil, err
+	}
 	if err := in.serve(ctx, listen); err != nil {
 		in.Close()
 		return nil, err
@@ -123,7 +128,7 @@ func join(ctx context.Context, folder string) (*installation, error) {
 	in := &installation{folder: folder}
 	text, err := os.ReadFile(in.addressFile())
 	if err != nil {
-		return nil, fmt.Errorf("the flightlog that runs on %s takes no others (is it an import?): %w", folder, err)
+		return nil, fmt.Errorf("%w: %s: it is an import or a tail that takes no others; wait for its end, or run 'flightlog up' first", errRunning, folder)
 	}
 	var a address
 	if err := json.Unmarshal(text, &a); err != nil {
@@ -137,11 +142,20 @@ func join(ctx context.Context, folder string) (*installation, error) {
 
 // startOrJoin runs the broker, or joins the up that does.
 func startOrJoin(ctx context.Context, folder string) (*installation, error) {
-	in, err := start(ctx, folder, "")
-	if errors.Is(err, errRunning) {
-		return join(ctx, folder)
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		in, err := start(ctx, folder, "")
+		if !errors.Is(err, errRunning) {
+			return in, err
+		}
+		if in, err = join(ctx, folder); err == nil || wait > 2*time.Second {
+			return in, err
+		}
+		select { // the other may be about to start, or to end
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	return in, err
 }
 
 // process runs the processors until ctx ends. It must run where the broker

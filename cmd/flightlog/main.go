@@ -23,6 +23,10 @@ func main() {
 	if censusErr := failpoint.Census(); censusErr != nil {
 		err = errors.Join(err, censusErr)
 	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "flightlog: interrupted; nothing is lost, run it again to go on")
+		os.Exit(130)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "flightlog:", err)
 		os.Exit(1)

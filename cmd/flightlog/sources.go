@@ -54,9 +54,15 @@ func findSources(paths []string) ([]source, error) {
 		return nil
 	}
 	for _, path := range paths {
-		abs, err := filepath.Abs(path)
+		abs, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			abs, err = filepath.Abs(abs)
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cannot import: %w", err)
+		}
+		if info, err := os.Stat(abs); err == nil && !info.IsDir() && !known(filepath.Base(abs)) {
+			return nil, fmt.Errorf("cannot import %s: want a transcript (*.jsonl), hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson, or a folder", path)
 		}
 		err = filepath.WalkDir(abs, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -65,7 +71,7 @@ func findSources(paths []string) ([]source, error) {
 			switch name := d.Name(); {
 			case name == "hooks.ndjson":
 				return add(p, filepath.Dir(p), hookSource)
-			case name == "otlp-logs.ndjson", name == "otlp-metrics.ndjson", name == "otlp-traces.ndjson":
+			case otlpNames[name]:
 				return add(p, filepath.Dir(p), otlpSource)
 			}
 			return nil
@@ -73,9 +79,11 @@ func findSources(paths []string) ([]source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot import %s: %w", path, err)
 		}
-		files, err := transcripts.Find(abs)
-		if err != nil {
-			return nil, fmt.Errorf("cannot import %s: %w", path, err)
+		var files []string
+		if name := filepath.Base(abs); name != "hooks.ndjson" && !otlpNames[name] {
+			if files, err = transcripts.Find(abs); err != nil {
+				return nil, fmt.Errorf("cannot import %s: %w", path, err)
+			}
 		}
 		for _, file := range files {
 			if err := add(file, transcriptGroup(file), transcriptSource); err != nil {
@@ -94,6 +102,13 @@ func findSources(paths []string) ([]source, error) {
 		return all[i].path < all[j].path
 	})
 	return all, nil
+}
+
+var otlpNames = map[string]bool{"otlp-logs.ndjson": true, "otlp-metrics.ndjson": true, "otlp-traces.ndjson": true}
+
+// known tells a file that can be imported by its name.
+func known(name string) bool {
+	return strings.HasSuffix(name, ".jsonl") || name == "hooks.ndjson" || otlpNames[name]
 }
 
 // transcriptGroup is the recording that a transcript belongs to, or else the

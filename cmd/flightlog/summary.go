@@ -52,6 +52,7 @@ type summary struct {
 	Events      int64            `json:"events"`
 	Seconds     float64          `json:"seconds"`
 	Out         string           `json:"out,omitempty"`
+	Unread      error            `json:"-"` // files that could not be read
 }
 
 // rows calls f with every row of a topic's partitions, as of now.

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -48,7 +50,7 @@ or keep the highest version of each fact_key whose sign is 1.`,
 			if err != nil {
 				return err
 			}
-			t := tail{topic: args[0], follow: follow, out: bufio.NewWriter(c.OutOrStdout())}
+			t := tail{topic: args[0], out: bufio.NewWriter(c.OutOrStdout())}
 			if t.since, err = parseSince(since, time.Now()); err != nil {
 				return err
 			}
@@ -59,18 +61,27 @@ or keep the highest version of each fact_key whose sign is 1.`,
 				}
 				t.where = append(t.where, [2]string{column, value})
 			}
+			if err := t.checkColumns(); err != nil {
+				return err
+			}
+			if _, err := os.Stat(folder); err != nil {
+				return fmt.Errorf("there is no data: %w", err)
+			}
+			if follow {
+				return t.followUp(c.Context(), folder)
+			}
 			in, err := startOrJoin(c.Context(), folder)
 			if err != nil {
 				return err
 			}
 			defer in.Close()
-			return t.run(c.Context(), in.broker)
+			return errors.Join(rows(c.Context(), in.broker, t.topic, t.message), t.out.Flush())
 		},
 	}
 	dataFlag(c, &data)
-	c.Flags().StringVar(&since, "since", "", "only what occurred since then: a duration (90m, 24h) or a time (2026-11-23T10:00:00Z)")
+	c.Flags().StringVar(&since, "since", "", "only what occurred since then: a duration (90m, 24h), a day (2026-11-23) or a time (2026-11-23T10:00:00Z)")
 	c.Flags().StringArrayVar(&where, "where", nil, "only rows with column=value; may be given several times, all must hold")
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on and print what comes, until interrupted")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on and print what comes, until interrupted; needs a running up")
 	return c
 }
 
@@ -82,34 +93,67 @@ func parseSince(s string, now time.Time) (int64, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d).UnixMicro(), nil
 	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t.UnixMicro(), nil
+	for _, layout := range [...]string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UnixMicro(), nil
+		}
 	}
-	return 0, fmt.Errorf("cannot use --since %q: want a duration such as 90m, or a time such as 2026-11-23T10:00:00Z", s)
+	return 0, fmt.Errorf("cannot use --since %q: want a duration such as 90m, a day such as 2026-11-23, or a time such as 2026-11-23T10:00:00Z", s)
 }
 
 type tail struct {
-	topic  string
-	since  int64
-	where  [][2]string
-	follow bool
+	topic string
+	since int64
+	where [][2]string
 
 	mu   sync.Mutex
 	out  *bufio.Writer
 	line []byte
 }
 
-func (t *tail) run(ctx context.Context, b broker.Broker) error {
-	if !t.follow {
-		err := rows(ctx, b, t.topic, t.message)
-		return errors.Join(err, t.out.Flush())
+// checkColumns refuses a filter on a column that the topic's rows do not have.
+func (t *tail) checkColumns() error {
+	schema := map[string]uint64{broker.Enriched: schemas.EnrichedFingerprint,
+		broker.DeadLetters: schemas.DeadLetterFingerprint, broker.Events: schemas.EventFingerprint}[t.topic]
+	definition, ok := schemas.Definition(schema)
+	if !ok {
+		return fmt.Errorf("no schema of %s", t.topic)
 	}
-	n, err := b.Partitions(ctx)
+	for _, w := range t.where {
+		column, _, _ := strings.Cut(w[0], ".")
+		if !gjson.GetBytes(definition, `fields.#(name=="`+column+`")`).Exists() {
+			return fmt.Errorf("cannot use --where %s=%s: rows of %s have no column %q (docs/schemas.md lists them)", w[0], w[1], t.topic, column)
+		}
+	}
+	return nil
+}
+
+// followUp follows the topic of a running up, until ctx ends or that up does.
+func (t *tail) followUp(ctx context.Context, folder string) error {
+	in, err := join(ctx, folder)
+	if err != nil {
+		return fmt.Errorf("cannot follow: no 'flightlog up' runs on %s", folder)
+	}
+	defer in.Close()
+	n, err := in.broker.Partitions(ctx)
 	if err != nil {
 		return err
 	}
+	address, err := os.ReadFile(in.addressFile())
+	if err != nil {
+		return err
+	}
+	b := in.broker
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	go func() {
+		for ctx.Err() == nil {
+			if now, err := os.ReadFile(in.addressFile()); err != nil || !bytes.Equal(now, address) {
+				stop(errors.New("the flightlog up that it followed has ended"))
+			}
+			time.Sleep(time.Second)
+		}
+	}()
 	var readers sync.WaitGroup
 	for p := range n {
 		readers.Go(func() {

@@ -127,11 +127,11 @@ func reasons(t *testing.T, h *engine.Harness) (reasons []string) {
 }
 
 func TestAnEventThatPanicsTheFoldIsADeadLetterAndItsNeighboursCount(t *testing.T) {
-	h := harness(t, frame("a", "a", "panic", "a", "bad", ""), frame("a"))
+	h := harness(t, frame(), frame("a", "a", "panic", "a", "bad", ""), frame("a"))
 	if got, want := counts(h), (schemas.Counts{In: 7, Applied: 4, Dead: 2, Passed: 1}); got != want {
 		t.Errorf("counts %+v, want %+v", got, want)
 	}
-	if got := fmt.Sprint(reasons(t, h)); got != "[panic at 1/2 invalid at 1/4]" {
+	if got := fmt.Sprint(reasons(t, h)); got != "[panic at 2/2 invalid at 2/4]" {
 		t.Errorf("dead letters: %s", got)
 	}
 	last := h.Commits[len(h.Commits)-1]
@@ -142,8 +142,8 @@ func TestAnEventThatPanicsTheFoldIsADeadLetterAndItsNeighboursCount(t *testing.T
 			}
 		}
 	}
-	if next := last.Slices[0]; next.NextMessage != 2 || next.NextIndex != 0 {
-		t.Errorf("the last commit stands at %d/%d, want 2/0", next.NextMessage, next.NextIndex)
+	if next := last.Slices[0]; next.NextMessage != 3 || next.NextIndex != 0 {
+		t.Errorf("the last commit stands at %d/%d, want 3/0", next.NextMessage, next.NextIndex)
 	}
 }
 
@@ -181,12 +181,12 @@ func TestNoCommitIsLargerThanTheBrokerTakes(t *testing.T) {
 }
 
 func TestATimerFiresByAppendTimeAndAPanickingOneIsTakenAway(t *testing.T) {
-	h := harness(t, frame("timer", "timerpanic"))
+	h := harness(t, frame("timer", "timerpanic1", "timerpanic2"))
 	if err := h.Advance(999 * time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(h.Rows(broker.Enriched)); n != 2 {
-		t.Fatalf("%d rows before the time has come, want 2", n)
+	if n := len(h.Rows(broker.Enriched)); n != 3 {
+		t.Fatalf("%d rows before the time has come, want 3", n)
 	}
 	if err := h.Advance(time.Millisecond); err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestATimerFiresByAppendTimeAndAPanickingOneIsTakenAway(t *testing.T) {
 	if rows := h.Rows(broker.Enriched); string(rows[len(rows)-1]) != "due ntimer" {
 		t.Errorf("the timer said %q", rows[len(rows)-1])
 	}
-	if got := reasons(t, h); len(got) != 1 || !strings.HasPrefix(got[0], "panic") {
+	if got := reasons(t, h); len(got) != 2 || !strings.HasPrefix(got[0], "panic") {
 		t.Errorf("dead letters: %v", got)
 	}
 }

@@ -30,6 +30,7 @@ type partition struct {
 	failed   <-chan error
 	queue    []*input        // messages read and not yet wholly committed
 	waiting  int64           // records in queue
+	bytes    int             // and their size
 	single   int64           // records to fold one by one, after a panic
 	badDue   map[string]bool // records whose timer panicked
 	scratch  schemas.Event
@@ -208,7 +209,7 @@ func (p *partition) fill(ctx context.Context) error {
 	}
 	linger := time.NewTimer(p.cfg.Linger)
 	defer linger.Stop()
-	for p.waiting < MaxEvents {
+	for p.waiting < MaxEvents && p.bytes < SoftBytes {
 		select {
 		case m, ok := <-p.messages:
 			if !ok {
@@ -234,6 +235,7 @@ func (p *partition) push(m broker.Message) {
 	in := decode(m)
 	p.queue = append(p.queue, in)
 	p.waiting += in.size()
+	p.bytes += len(in.payload)
 }
 
 func (p *partition) readFailed() error {
@@ -284,7 +286,10 @@ func (p *partition) step(ctx context.Context) error {
 	for {
 		s = p.fold(limit)
 		if s.badDue != "" {
-			p.badDue = map[string]bool{s.badDue: true}
+			if p.badDue == nil {
+				p.badDue = map[string]bool{}
+			}
+			p.badDue[s.badDue] = true
 			continue
 		}
 		if s.panicked && s.counts.In > 1 {
@@ -302,6 +307,6 @@ func (p *partition) step(ctx context.Context) error {
 	if err := p.commit(ctx, s); err != nil {
 		return err
 	}
-	p.single = max(0, p.single-s.counts.In)
+	p.single, p.badDue = max(0, p.single-s.counts.In), nil
 	return nil
 }

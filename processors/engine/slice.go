@@ -183,12 +183,14 @@ func (ev event) decode(e *schemas.Event) error {
 }
 
 // poisoned replaces a slice whose only record panics the fold by one that
-// holds its dead letter.
+// holds its dead letter. What was due was done in the slice that is dropped,
+// and is due again.
 func (p *partition) poisoned(s *slice) Fold {
-	in, index := p.queue[0], s.first.index
+	in, index := p.queue[s.consumed], s.first.index
 	s.head = p.head.clone()
 	s.tx = &Tx{state: p.state, generation: p.cfg.Generation, now: s.tx.now, watermark: s.tx.watermark, versions: s.tx.versions}
 	s.counts = schemas.Counts{In: 1}
+	s.more = len(p.state.due(s.tx.now, 1)) > 0
 	var segment *schemas.Segment
 	payload := in.payload
 	if in.events != nil {
@@ -196,7 +198,8 @@ func (p *partition) poisoned(s *slice) Fold {
 	}
 	s.dead(p, in, index, "panic", "the fold panicked", segment, payload)
 	if s.next.index == in.size() {
-		s.next.index, s.consumed = 0, 1
+		s.next.index = 0
+		s.consumed++
 	}
 	return p.cfg.Processor.Begin(s.tx)
 }
@@ -272,6 +275,7 @@ func (p *partition) commit(ctx context.Context, s *slice) error {
 	p.head, p.next, p.now, p.last = s.head, s.next, s.tx.now, c.CommitNumber
 	for _, in := range p.queue[:s.consumed] {
 		p.waiting -= in.size()
+		p.bytes -= len(in.payload)
 	}
 	p.queue = append(p.queue[:0], p.queue[s.consumed:]...)
 	if p.cfg.Committed != nil {

@@ -86,6 +86,9 @@ func keep(ctx context.Context, cfg Config, number int) error {
 		err := hold(ctx, cfg, number)
 		switch {
 		case ctx.Err() != nil:
+			if err != nil {
+				cfg.Logger.Warn("partition was not released cleanly", "processor", cfg.Processor.Name(), "partition", number, "error", err)
+			}
 			return nil
 		case errors.Is(err, broker.ErrFenced), errors.Is(err, broker.ErrUnknown), errors.Is(err, broker.ErrRetry):
 			cfg.Logger.Warn("partition is acquired anew", "processor", cfg.Processor.Name(), "partition", number, "error", err)

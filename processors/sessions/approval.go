@@ -1,6 +1,9 @@
 package sessions
 
 import (
+	"bytes"
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
@@ -21,42 +24,27 @@ func callOf(f *fact) (id schemas.Id, ok bool) {
 }
 
 // relate keeps the links between requests and calls, and makes the other side
-// due when one changed.
+// due when one changed. Sessions that never ask have none; the first request
+// makes those of all calls before it.
 func (x *fold) relate(s *session, f *fact) {
 	if f.kind != schemas.KindApproval && f.kind != schemas.KindToolCall {
 		return
 	}
 	if f.kind == schemas.KindApproval && !s.asked {
 		s.asked, s.changed = true, true
-	}
-	if !s.asked {
-		return // most sessions never ask
-	}
-	id, ok := callOf(f)
-	if !ok {
-		return
-	}
-	key := linkKey(s.id, id)
-	l := load[link](x, key, nil)
-	switch {
-	case f.kind == schemas.KindToolCall:
-		if l == nil {
-			return // nobody asked for such a call yet
-		}
-		l.calls = l.add(l.calls, f)
-	case l == nil:
-		l = load(x, key, func() *link { return &link{} })
-		for i := range s.facts { // calls that came before the first request
+		for i := range s.facts {
 			p := load[page](x, pageKey(s.id, i/pageSize), nil)
 			if c := x.known(s, p.facts[i%pageSize]); c.kind == schemas.KindToolCall {
-				if other, ok := callOf(c); ok && other == id {
-					l.calls = l.add(l.calls, c)
-				}
+				x.link(s, c)
 			}
 		}
-		fallthrough
-	default:
-		l.requests = l.add(l.requests, f)
+	}
+	if !s.asked {
+		return
+	}
+	l := x.link(s, f)
+	if l == nil {
+		return
 	}
 	now := x.tx.Now()
 	for _, side := range [...][]moment{l.requests, l.calls} {
@@ -68,53 +56,82 @@ func (x *fold) relate(s *session, f *fact) {
 	}
 }
 
-// add puts a fact into one side of the link, or moves it to its new time.
-func (l *link) add(side []moment, f *fact) []moment {
-	at := f.numbers[nOccurredAt].value
-	for i := range side {
-		if side[i].fact == f.key {
-			if side[i].at != at {
-				side[i].at, l.changed = at, true
-			}
-			return side
-		}
-	}
-	if len(side) < maxMoments {
-		side, l.changed = append(side, moment{f.key, at}), true
-	}
-	return side
-}
-
-// callFor is the call that a request at a time belongs to: the latest begun
-// before it.
-func (l *link) callFor(at int64) (call moment, ok bool) {
-	for _, c := range l.calls {
-		if c.at <= at && (!ok || c.at > call.at || c.at == call.at && string(c.fact[:]) > string(call.fact[:])) {
-			call, ok = c, true
-		}
-	}
-	return call, ok
-}
-
-func (x *fold) linkOf(s *session, f *fact) *link {
-	if !s.asked {
-		return nil
-	}
+// link puts a request or call into the link of its tool and arguments.
+func (x *fold) link(s *session, f *fact) *link {
 	id, ok := callOf(f)
 	if !ok {
 		return nil
 	}
-	return load[link](x, linkKey(s.id, id), nil)
+	l := load(x, linkKey(s.id, id), func() *link { return &link{} })
+	if f.kind == schemas.KindApproval {
+		l.requests = l.add(l.requests, f)
+	} else {
+		l.calls = l.add(l.calls, f)
+	}
+	return l
+}
+
+// add puts a fact into one side of the link, or moves it to its new time. A
+// side that is full keeps the latest, whatever came first.
+func (l *link) add(side []moment, f *fact) []moment {
+	m := moment{f.key, f.numbers[nOccurredAt].value}
+	i := slices.IndexFunc(side, func(o moment) bool { return o.fact == f.key })
+	switch {
+	case i >= 0 && side[i] == m:
+		return side
+	case i >= 0:
+		side[i] = m
+	case len(side) < maxMoments:
+		side = append(side, m)
+	default:
+		oldest := slices.MinFunc(side, compareMoments)
+		if compareMoments(m, oldest) < 0 {
+			return side
+		}
+		side[slices.Index(side, oldest)] = m
+	}
+	l.changed = true
+	slices.SortFunc(side, compareMoments)
+	return side
+}
+
+func compareMoments(a, b moment) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), bytes.Compare(a.fact[:], b.fact[:]))
+}
+
+// callFor is the call that a request belongs to: the latest begun before it. A
+// member whose tool or arguments are known otherwise by now stands in another
+// link and counts no more in this one.
+func (x *fold) callFor(s *session, id schemas.Id, l *link, request moment) *fact {
+	for i := len(l.calls) - 1; i >= 0; i-- {
+		if l.calls[i].at > request.at {
+			continue
+		}
+		call := x.known(s, l.calls[i].fact)
+		if now, ok := callOf(call); ok && now == id {
+			return call
+		}
+	}
+	return nil
+}
+
+// linkOf is the link that a fact stands in, nil if none.
+func (x *fold) linkOf(s *session, f *fact) (id schemas.Id, l *link) {
+	id, ok := callOf(f)
+	if !ok || !s.asked {
+		return id, nil
+	}
+	return id, load[link](x, linkKey(s.id, id), nil)
 }
 
 // requestFor tells that a permission request belongs to the call.
 func (x *fold) requestFor(s *session, f *fact) bool {
-	l := x.linkOf(s, f)
+	id, l := x.linkOf(s, f)
 	if l == nil {
 		return false
 	}
 	for _, request := range l.requests {
-		if call, ok := l.callFor(request.at); ok && call.fact == f.key {
+		if now, ok := callOf(x.known(s, request.fact)); ok && now == id && x.callFor(s, id, l, request) == f {
 			return true
 		}
 	}
@@ -124,15 +141,14 @@ func (x *fold) requestFor(s *session, f *fact) bool {
 // approval fills a request's row from the call that it belongs to.
 func (x *fold) approval(r *schemas.Enriched, s *session, f *fact) {
 	r.ApprovalRequired = schemas.SomeBool(true)
-	l := x.linkOf(s, f)
+	id, l := x.linkOf(s, f)
 	if l == nil {
 		return
 	}
-	m, ok := l.callFor(f.numbers[nOccurredAt].value)
-	if !ok {
+	call := x.callFor(s, id, l, moment{f.key, f.numbers[nOccurredAt].value})
+	if call == nil {
 		return
 	}
-	call := x.known(s, m.fact)
 	r.ToolUseId = call.texts[tToolUseId].value
 	r.RequestId = call.texts[tRequestId].value
 	r.ApprovalDecision = call.texts[tApprovalDecision].value

@@ -154,7 +154,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	}
 	s.changed = true
 	s.expectEnd(e, x.tx.Now())
-	if shared || f.kind == schemas.KindPrompt && f.version > 0 && inherited(f) != before {
+	if shared || f.kind == schemas.KindPrompt && inherited(f) != before {
 		s.sweepLater(x.tx.Now())
 	}
 	if changed {

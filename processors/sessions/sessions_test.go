@@ -55,6 +55,9 @@ func story() []*schemas.Event {
 				if e.Witness != o {
 					e.User, e.UserSource, e.Owner = "dev", schemas.UserSourceOsLogin, "dev"
 				}
+				if p == 2 && e.Witness != o && e.Body.Branch == schemas.EventBodyTool {
+					e.AgentRunId = "a1" // which OTLP does not know
+				}
 				if fill != nil {
 					fill(e)
 				}
@@ -90,6 +93,17 @@ func story() []*schemas.Event {
 		})))
 	}
 	add(event(h, schemas.KindSessionEnd, "end", 40, nil))
+	return all
+}
+
+// crowd is more calls with the arguments of the story's than a link holds.
+func crowd() (all []*schemas.Event) {
+	for n := range int64(maxMoments + 20) {
+		all = append(all, event(schemas.WitnessHook, schemas.KindToolCall, fmt.Sprint("toolu_crowd_", n), 12, func(e *schemas.Event) {
+			e.OccurredAt -= 1000 * (n + 1)
+			e.Body.Tool = schemas.ToolBody{ToolName: "Bash", ArgumentsHash: "abc", Done: true}
+		}))
+	}
 	return all
 }
 
@@ -152,14 +166,14 @@ func lastRows(rows []schemas.Enriched) map[schemas.Id]schemas.Enriched {
 func never(int) time.Duration { return 0 }
 
 func TestAnyOrderAndRepetitionGivesTheSameFinalRows(t *testing.T) {
-	want := lastRows(enrich(t, story(), never))
+	want := lastRows(enrich(t, append(story(), crowd()...), never))
 	if len(want) < 12 {
 		t.Fatalf("the story has only %d facts", len(want))
 	}
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		events := story()
-		events = append(events, story()[:random.IntN(len(events))]...)
+		events := append(story(), crowd()...)
+		events = append(events, story()[:random.IntN(len(story()))]...)
 		random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
 		rows := enrich(t, events, func(int) time.Duration { return time.Duration(random.IntN(4)) * 7 * time.Second })
 		got := lastRows(rows)

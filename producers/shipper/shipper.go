@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -94,7 +95,8 @@ func (s *Shipper) send(ctx context.Context, partition int) error {
 func (s *Shipper) append(ctx context.Context, to broker.Log, message []byte) error {
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
 		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(time.Minute))
-	err := backoff.Retry(func() error {
+	began := time.Now()
+	err := backoff.RetryNotify(func() error {
 		position, err := s.broker.Append(ctx, to, message)
 		if err == nil {
 			if to.Topic == broker.Events {
@@ -106,7 +108,11 @@ func (s *Shipper) append(ctx context.Context, to broker.Log, message []byte) err
 			return err
 		}
 		return backoff.Permanent(err)
-	}, backoff.WithContext(policy, ctx))
+	}, backoff.WithContext(policy, ctx), func(err error, _ time.Duration) {
+		if time.Since(began) > 2*time.Second {
+			slog.Warn("the broker does not take events; trying on", "topic", to.Topic, "partition", to.Partition, "error", err)
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("cannot send to %s/%d: %w", to.Topic, to.Partition, err)
 	}
