@@ -24,7 +24,7 @@ var uncommitted = map[string]bool{"engine.folded": true, "shipper.sent": true, "
 
 // TestKill kills import, or the up that it uses, with SIGKILL at seeded places,
 // and runs it again: the rows are those of a run that was never killed, none
-// lost, none twice. FLIGHTLOG_KILLS says how often (make test-kill).
+// lost, none twice. FLIGHTLOG_KILLS says how often (make kills).
 func TestKill(t *testing.T) {
 	kills := 10
 	if n, err := strconv.Atoi(os.Getenv("FLIGHTLOG_KILLS")); err == nil {

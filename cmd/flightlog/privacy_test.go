@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,12 +196,29 @@ func TestHostileInputBecomesDeadLettersAndMemoryStaysBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	recorded := filepath.Join(recordings.Dir(t), "success")
 	for _, name := range []string{"hooks.ndjson", "otlp-logs.ndjson", "otlp-traces.ndjson", "otlp-metrics.ndjson"} {
 		text := lines["truncated"] + "\n" + lines["deep"] + "\n" + lines["nul"] + "\n" + lines["utf8"] + "\n" + lines["array"] +
 			"\n{\"event\":5,\"signal\":7,\"body\":\"x\",\"input\":[]}\n{\"signal\":\"logs\",\"body\":{\"resourceLogs\":7}}\n"
+		real, err := os.ReadFile(filepath.Join(recorded, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += disfigured(string(real), 300)
 		if err := os.WriteFile(filepath.Join(input, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	transcript, err := filepath.Glob(filepath.Join(recorded, "projects", "*", "*.jsonl"))
+	if err != nil || len(transcript) != 1 {
+		t.Fatal(transcript, err)
+	}
+	real, err := os.ReadFile(transcript[0])
+	if err == nil {
+		err = os.WriteFile(filepath.Join(input, filepath.Base(transcript[0])), []byte(disfigured(string(real), 2000)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	rows := filepath.Join(home, "rows")
 	c := flightlogCommand(t, home, "import", input, "--out", rows, "--json")
@@ -219,20 +238,83 @@ func TestHostileInputBecomesDeadLettersAndMemoryStaysBounded(t *testing.T) {
 			t.Errorf("a dead letter does not name its place: %v", d)
 		}
 	}
-	for _, want := range []string{"not_json", "too_long", "too_deep", "not_utf8"} {
+	for _, want := range []string{"not_json", "too_long", "too_deep", "not_utf8", "wrong_type", "missing_field"} {
 		if reasons[want] == 0 {
 			t.Errorf("no dead letter with reason %s: %v", want, reasons)
 		}
 	}
+	if reasons["panic"] > 0 {
+		t.Errorf("%d lines panicked a reader or the fold", reasons["panic"])
+	}
 	prompts := 0
 	for _, r := range readRows(t, filepath.Join(rows, "enriched.ndjson")) {
-		if r.text("kind") == "prompt" {
+		if r.text("kind") == "prompt" && strings.HasPrefix(r.text("session_id"), "0000") {
 			prompts += int(r.number("sign"))
 		}
 	}
 	if prompts != 2*len(lines) {
 		t.Errorf("%d prompts, want the 2 that stand around each of %d hostile lines", prompts, len(lines))
 	}
+}
+
+// disfigured gives recorded lines in which one value after the other, at any
+// depth, has another type; about n of them.
+func disfigured(text string, n int) string {
+	wrong := []any{nil, true, -7.5, "", "\u0000x", []any{[]any{}}, map[string]any{"values": 1}, 1e300}
+	var lines []string
+	places := 0
+	var visit func(v any, turn func(old any) bool)
+	visit = func(v any, turn func(old any) bool) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				old := v[k]
+				if turn(old) {
+					v[k] = wrong[places%len(wrong)]
+					return
+				}
+				visit(old, turn)
+			}
+		case []any:
+			for i, old := range v {
+				if turn(old) {
+					v[i] = wrong[places%len(wrong)]
+					return
+				}
+				visit(old, turn)
+			}
+		}
+	}
+	all := 0
+	for line := range strings.Lines(text) {
+		var v any
+		if json.Unmarshal([]byte(line), &v) == nil {
+			visit(v, func(any) bool { all++; return false })
+		}
+	}
+	step, seen := max(1, all/n), 0
+	for line := range strings.Lines(text) {
+		var count any
+		if json.Unmarshal([]byte(line), &count) != nil {
+			continue
+		}
+		here := 0
+		visit(count, func(any) bool { here++; return false })
+		for at := range here {
+			if seen++; seen%step != 0 {
+				continue
+			}
+			places++
+			var v any
+			_ = json.Unmarshal([]byte(line), &v)
+			i := -1
+			visit(v, func(any) bool { i++; return i == at })
+			if text, err := json.Marshal(v); err == nil {
+				lines = append(lines, string(text))
+			}
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // wrongTypes gives a line in which every field in turn has every wrong type.

@@ -140,5 +140,7 @@ func (s source) read(ctx context.Context, sink producers.Sink) error {
 	if s.kind == hookSource {
 		return producers.Lines(f, s.path, schemas.WitnessHook, sink, hooks.New(sink, claudecode.Options{}).Recorded)
 	}
-	return producers.Lines(f, s.path, schemas.WitnessOtlp, sink, otlp.New(sink).Recorded)
+	reader := otlp.New(sink)
+	reader.Source = producers.Homeless(s.path)
+	return producers.Lines(f, s.path, schemas.WitnessOtlp, sink, reader.Recorded)
 }
