@@ -93,6 +93,11 @@ type Broker interface {
 	// Partitions is the provisioned number of partitions of every topic
 	// (ErrNotProvisioned if there are none yet).
 	Partitions(ctx context.Context) (int, error)
+	// Installation names the provisioned installation and generation for ever:
+	// it is made at random when that was provisioned. Another broker, or the
+	// same folder provisioned anew, has another, and no position of the one
+	// means anything in the other. Errors as of Partitions.
+	Installation(ctx context.Context) (string, error)
 	// Append adds a message at the end of a log and returns after the broker
 	// has stored it. On ErrUnknown it may have been stored; events are merged
 	// by event_id, so the caller sends it again.

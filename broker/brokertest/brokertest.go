@@ -45,6 +45,7 @@ func Run(t *testing.T, provision func(t *testing.T) Installation) {
 		{"a message that is too large is refused", appendTooLarge},
 		{"a log that the installation does not have is refused", unknownLogs},
 		{"a closed connection says so", closedConnection},
+		{"an installation has one name for ever, and no other has it", installationName},
 
 		{"a commit is stored whole and names the one before", commitsAreChained},
 		{"a partition without commits has no last commit", noLastCommit},
@@ -72,7 +73,7 @@ func Run(t *testing.T, provision func(t *testing.T) Installation) {
 		t.Run(test.sentence, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			b := &bench{T: t, ctx: ctx, installation: provision(t)}
+			b := &bench{T: t, ctx: ctx, provision: provision, installation: provision(t)}
 			b.Broker = b.open()
 			test.try(b)
 		})
@@ -84,6 +85,7 @@ type bench struct {
 	*testing.T
 	broker.Broker
 	ctx          context.Context
+	provision    func(t *testing.T) Installation
 	installation Installation
 }
 

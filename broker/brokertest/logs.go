@@ -227,3 +227,32 @@ func closedConnection(b *bench) {
 	}
 	b.must(r.Close())
 }
+
+func installationName(b *bench) {
+	name := func(c broker.Broker) string {
+		b.Helper()
+		name, err := c.Installation(b.ctx)
+		b.must(err)
+		return name
+	}
+	first := name(b)
+	if first == "" {
+		b.Error("it has no name")
+	}
+	if second := name(b.open()); second != first {
+		b.Errorf("another connection to %q says %q", first, second)
+	}
+	if other := name(b.closing(b.provision(b.T).Open(b.T))); other == first {
+		b.Errorf("another installation is named %q too", other)
+	}
+	if b.installation.Restart == nil {
+		return
+	}
+	b.append(events, "to settle by")
+	b.installation.Restart(b.T)
+	b.Broker = b.open()
+	b.settle()
+	if after := name(b); after != first {
+		b.Errorf("after a restart %q is named %q", first, after)
+	}
+}

@@ -133,6 +133,36 @@ func (b *Broker) Partitions(ctx context.Context) (int, error) {
 	return n, nil
 }
 
+// Installation reads the name from the stream of events, each time anew: the
+// connection may outlive the stream. One that was provisioned before there were
+// names is ErrNotProvisioned until Provision is run again.
+func (b *Broker) Installation(ctx context.Context) (string, error) {
+	name, err := b.installation(ctx)
+	if err != nil {
+		return "", fmt.Errorf("cannot tell the installation of %s: %w", b.config.Prefix, err)
+	}
+	return fmt.Sprintf("%s/g%d", name, b.config.Generation), nil
+}
+
+func (b *Broker) installation(ctx context.Context) (string, error) {
+	events, err := b.stream(ctx, b.eventsStream())
+	if err != nil {
+		return "", err
+	}
+	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
+	info, err := events.Info(limited)
+	if err != nil {
+		return "", asked(ctx, err)
+	}
+	name := info.Config.Metadata[installationMeta]
+	if name == "" {
+		return "", fmt.Errorf("stream %s says none (metadata %s), provision it again: %w",
+			b.eventsStream(), installationMeta, broker.ErrNotProvisioned)
+	}
+	return name, nil
+}
+
 // Append publishes and waits for the acknowledgement, once: no retries.
 func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uint64, error) {
 	position, err := b.append(ctx, to, payload)

@@ -19,10 +19,12 @@ var (
 	quiet = broker.Log{Topic: broker.Events, Partition: 2}
 )
 
-// stand is an installation with the stream of events as an operator gets at it.
+// stand is an installation with its streams as an operator gets at them.
 type stand struct {
 	*testing.T
 	*jetstream.Broker
+	config jetstream.Config
+	js     natsjs.JetStream
 	events natsjs.Stream
 }
 
@@ -44,7 +46,7 @@ func newStand(t *testing.T, layout jetstream.Layout) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stand{t, connect(t, config), events}
+	return &stand{t, connect(t, config), config, js, events}
 }
 
 func (s *stand) append(to broker.Log, payload string) uint64 {

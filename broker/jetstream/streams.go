@@ -3,8 +3,10 @@ package jetstream
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -22,9 +24,10 @@ import (
 //
 // Whoever appends rows without being an owner is the processor "producer".
 const (
-	producer       = "producer"
-	partitionsMeta = "flightlog.partitions"
-	maxPartitions  = 1024
+	producer         = "producer"
+	partitionsMeta   = "flightlog.partitions"
+	installationMeta = "flightlog.installation" // of the stream of events
+	maxPartitions    = 1024
 )
 
 // Defaults of a layout.
@@ -110,7 +113,15 @@ func (b *Broker) layout() []jetstream.StreamConfig {
 		streams[i].Duplicates = 100 * time.Millisecond // the least: nothing relies on it
 		streams[i].Metadata = map[string]string{partitionsMeta: strconv.Itoa(b.config.Partitions)}
 	}
+	streams[0].Metadata[installationMeta] = newInstallation()
 	return streams
+}
+
+// newInstallation is 16 random bytes in hex.
+func newInstallation() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails (crypto/rand)
+	return fmt.Sprintf("%x", id)
 }
 
 // provision makes one stream, or brings the one that exists to the layout.
@@ -120,7 +131,10 @@ func (b *Broker) provision(ctx context.Context, want jetstream.StreamConfig) err
 	existing, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = b.js.CreateStream(ctx, want)
-		return asked(ctx, err)
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return asked(ctx, err)
+		}
+		existing, err = b.js.Stream(ctx, want.Name) // another process was faster
 	}
 	if err != nil {
 		return asked(ctx, err)
@@ -141,7 +155,11 @@ func (b *Broker) provision(ctx context.Context, want jetstream.StreamConfig) err
 	if events && b.config.Layout.EventsBytes != 0 {
 		update.MaxBytes = want.MaxBytes
 	}
-	if update.Replicas == have.Replicas && update.MaxAge == have.MaxAge && update.MaxBytes == have.MaxBytes {
+	if events && have.Metadata[installationMeta] == "" { // of before there were names
+		update.Metadata = maps.Clone(have.Metadata)
+		update.Metadata[installationMeta] = want.Metadata[installationMeta]
+	}
+	if maps.Equal(update.Metadata, have.Metadata) && update.Replicas == have.Replicas && update.MaxAge == have.MaxAge && update.MaxBytes == have.MaxBytes {
 		return nil
 	}
 	_, err = b.js.UpdateStream(ctx, update)

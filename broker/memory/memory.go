@@ -6,6 +6,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"time"
@@ -40,9 +41,10 @@ type Broker struct {
 // New makes an installation with a number of partitions.
 func New(partitions int, options ...Option) *Broker {
 	l := &logs{
-		partitions: partitions,
-		now:        func() int64 { return time.Now().UnixMicro() },
-		logs:       map[broker.Log]*log{},
+		installation: rand.Text(),
+		partitions:   partitions,
+		now:          func() int64 { return time.Now().UnixMicro() },
+		logs:         map[broker.Log]*log{},
 	}
 	for _, option := range options {
 		option(l)
@@ -75,6 +77,9 @@ func (b *Broker) Expire(of broker.Log, upTo uint64) {
 
 // Partitions is the number that New was given.
 func (b *Broker) Partitions(context.Context) (int, error) { return b.partitions, nil }
+
+// Installation is made at random by New.
+func (b *Broker) Installation(context.Context) (string, error) { return b.installation, nil }
 
 // Append stores a copy of payload.
 func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uint64, error) {
@@ -156,8 +161,9 @@ func (b *Broker) check(ctx context.Context, l broker.Log) error {
 
 // logs is what all handles share.
 type logs struct {
-	partitions int
-	now        func() int64
+	installation string
+	partitions   int
+	now          func() int64
 
 	mu      sync.Mutex
 	logs    map[broker.Log]*log

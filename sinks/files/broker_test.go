@@ -17,6 +17,7 @@ type logs struct {
 	broker.Broker // nil: the sink needs no more than the methods below
 
 	mu       sync.Mutex
+	id       string
 	n        int
 	held     map[broker.Log][]broker.Message
 	last     map[broker.Log]uint64
@@ -29,11 +30,13 @@ type logs struct {
 }
 
 func newLogs(partitions int) *logs {
-	return &logs{n: partitions, held: map[broker.Log][]broker.Message{}, last: map[broker.Log]uint64{},
+	return &logs{id: "one/g1", n: partitions, held: map[broker.Log][]broker.Message{}, last: map[broker.Log]uint64{},
 		grown: make(chan struct{}), commits: map[broker.Log]int64{}}
 }
 
 func (b *logs) Partitions(context.Context) (int, error) { return b.n, nil }
+
+func (b *logs) Installation(context.Context) (string, error) { return b.id, nil }
 
 func (b *logs) Append(_ context.Context, to broker.Log, payload []byte) (uint64, error) {
 	b.mu.Lock()
@@ -58,6 +61,12 @@ func (b *logs) Read(_ context.Context, from broker.Log, after uint64) (broker.Re
 		return nil, fmt.Errorf("position %d aged out: %w", after, broker.ErrLost)
 	}
 	return &reader{b, from, after}, nil
+}
+
+// lose takes the newest messages of a log away, down to a position.
+func (b *logs) lose(log broker.Log, downTo uint64) {
+	b.last[log] = downTo
+	b.held[log] = slices.DeleteFunc(b.held[log], func(m broker.Message) bool { return m.Position > downTo })
 }
 
 // age lets the oldest n messages of a log go.

@@ -15,17 +15,19 @@ import (
 
 // checkpoint is the content of checkpoint.json.
 type checkpoint struct {
-	Version    int              `json:"version"`    // of this layout: 1
-	Partitions int              `json:"partitions"` // of every topic; 0 before the first log was read
-	Files      map[string]int64 `json:"files"`      // topic -> bytes
-	Logs       []place          `json:"logs"`
+	Version      int              `json:"version"`      // of this layout: 1
+	Installation string           `json:"installation"` // that the positions belong to; empty before the first log was read
+	Partitions   int              `json:"partitions"`   // of every topic; 0 before the first log was read
+	Files        map[string]int64 `json:"files"`        // topic -> bytes
+	Logs         []place          `json:"logs"`
 }
 
 // place is how far one log was read.
 type place struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
-	Position  uint64 `json:"position"` // of the last message read
+	Position  uint64 `json:"position"` // up to which nothing is still to come
+	Last      uint64 `json:"last"`     // position of the last message read, Position or less
 	// Middle: the log had lost its oldest frames by age when its first one was
 	// read, so that chains may begin anywhere in it.
 	Middle  bool     `json:"middle"`

@@ -39,7 +39,7 @@ type Sink struct {
 	lock  *os.File
 	files map[string]*rowFile // by topic
 	done  checkpoint          // what the files hold
-	fresh int                 // bytes and rows since the last checkpoint
+	fresh int                 // 0 = the checkpoint says it all; grows by bytes and rows
 	dead  error               // the disk failed: what the files hold is not known
 }
 
@@ -55,7 +55,8 @@ func New(dir string) (*Sink, error) {
 }
 
 // Run follows the topics until ctx ends, and then returns nil with all that was
-// read on disk. A lost position, a frame missing from its chain or a frame that
+// read on disk. It refuses a folder with the rows of another installation, and
+// with broker.ErrLost a log that ends before what was read of it. A lost position, a frame missing from its chain or a frame that
 // does not decode stops it with an error: it never skips. While the broker is
 // away it waits.
 func (s *Sink) Run(ctx context.Context, b broker.Broker) error {
@@ -148,6 +149,13 @@ func (s *Sink) begin(ctx context.Context, b broker.Broker) ([]stretch, error) {
 	if s.dead != nil {
 		return nil, fmt.Errorf("open them anew after: %w", s.dead)
 	}
+	installation, err := b.Installation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.done.Installation != "" && s.done.Installation != installation {
+		return nil, s.foreign(fmt.Sprintf("%s, this one is %s", s.done.Installation, installation))
+	}
 	n, err := b.Partitions(ctx)
 	if err != nil {
 		return nil, err
@@ -161,14 +169,32 @@ func (s *Sink) begin(ctx context.Context, b broker.Broker) ([]stretch, error) {
 	var logs []stretch
 	for _, topic := range topics {
 		for p := range n {
-			l := stretch{log: broker.Log{Topic: topic, Partition: p}, after: s.done.place(topic, p).Position}
+			place := s.done.place(topic, p)
+			l := stretch{log: broker.Log{Topic: topic, Partition: p}, after: place.Position}
 			if l.end, err = b.End(ctx, l.log); err != nil {
 				return nil, err
+			}
+			switch {
+			case s.done.Installation == "" && l.end < l.after:
+				return nil, s.foreign(fmt.Sprintf("it is not named, and this one's %s/%d ends at position %d, not %d", topic, p, l.end, l.after))
+			case 0 < l.end && l.end < place.Last: // an end of 0: all of it has aged out
+				return nil, fmt.Errorf("%s/%d ends at position %d, the last message read was at %d: %w", topic, p, l.end, place.Last, broker.ErrLost)
+			}
+			if s.done.Installation == "" { // of before there was Last: the log holds it
+				place.Last = l.after
 			}
 			logs = append(logs, l)
 		}
 	}
+	if s.done.Installation == "" {
+		s.done.Installation = installation
+		s.fresh++ // to be stored although there may be no rows
+	}
 	return logs, nil
+}
+
+func (s *Sink) foreign(why string) error {
+	return fmt.Errorf("the rows in %s come from another installation (%s): give another folder, or remove %s to write them anew", s.dir, why, s.dir)
 }
 
 // write appends a frame's rows to the topic's file, unless it holds them.
@@ -186,6 +212,9 @@ func (s *Sink) write(f frame) error {
 		place.note(f.header)
 	}
 	place.Position = f.position
+	if f.message {
+		place.Last = f.position
+	}
 	failpoint.Hit("files.appended")
 	if s.fresh += len(f.rows) + 1; s.fresh >= checkpointBytes {
 		return s.checkpoint()

@@ -15,6 +15,7 @@ import (
 type frame struct {
 	log      broker.Log
 	position uint64
+	message  bool // or just the news that the log has nothing up to position
 	header   schemas.RowHeader
 	rows     []byte
 }
@@ -79,7 +80,7 @@ func next(ctx context.Context, r broker.Reader, log broker.Log) (frame, error) {
 	default:
 		return frame{}, err
 	}
-	f := frame{log: log, position: m.Position}
+	f := frame{log: log, position: m.Position, message: true}
 	if f.header, f.rows, err = render(log.Topic, m.Payload); err != nil {
 		return frame{}, fmt.Errorf("the message at position %d: %w", m.Position, err)
 	}
