@@ -93,9 +93,12 @@ func (s *session) sweepMatters() bool { return s.said }
 
 // sweepLater asks for published rows to be compared anew.
 func (s *session) sweepLater(now int64) {
-	if s.sweepAt == 0 && s.said {
+	if !s.said {
+		return
+	}
+	s.restate, s.changed = true, true
+	if s.sweepAt == 0 {
 		s.sweepAt = max(now+firstVersion, s.sweptAt+nextVersion)
-		s.changed = true
 	}
 }
 
@@ -136,6 +139,8 @@ func (x *fold) sweep(s *session) {
 		f := x.known(s, p.facts[s.cursor%pageSize])
 		switch {
 		case f.kind == schemas.KindSessionEnd:
+		case f.version > 0 && f.due == 0 && !s.restate && !s.asked:
+			// Nothing that its row is made of has changed since.
 		case s.ending, f.version > 0:
 			x.publish(s, f, s.ending)
 		}
@@ -145,7 +150,7 @@ func (x *fold) sweep(s *session) {
 		x.publish(s, end, true)
 		s.endAt, s.closing = 0, false
 	}
-	s.cursor, s.ending, s.sweepAt, s.sweptAt = 0, false, 0, now
+	s.cursor, s.ending, s.restate, s.sweepAt, s.sweptAt = 0, false, false, 0, now
 }
 
 // publish says the fact's next version, if its row differs from the one that

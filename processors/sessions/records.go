@@ -70,6 +70,7 @@ type session struct {
 	cursor    int64  // facts that a running sweep has seen
 	ending    bool   // the running sweep is the one at the end
 	asked     bool   // a permission request was seen
+	restate   bool   // what rows share has changed since the last sweep
 	said      bool   // a row was published
 	branchAt  int64  // occurred_at of the earliest branch seen, µs
 	texts     [sessionTexts]text
@@ -318,6 +319,7 @@ func (s *session) encode() []byte {
 	e.bool(s.ending)
 	e.bool(s.said)
 	e.bool(s.asked)
+	e.bool(s.restate)
 	e.int(s.branchAt)
 	e.texts(s.texts[:], 0)
 	return e
@@ -329,7 +331,7 @@ func (s *session) decode(b []byte) error {
 	d.version()
 	s.id, s.facts, s.shown = d.id(), d.int(), uint16(d.uint())
 	s.lastEvent, s.endAt, s.closing = d.int(), d.int(), d.byte() != 0
-	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0
+	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked, s.restate = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0, d.byte() != 0
 	s.branchAt = d.int()
 	d.texts(s.texts[:], 0)
 	return d.err()
