@@ -28,7 +28,7 @@ func TestAClusterOfThreeKeepsTheContractOfABroker(t *testing.T) {
 			URL: nodes.urls(), Prefix: fmt.Sprint("cluster", installations.Add(1)),
 			Layout: jetstream.Layout{Replicas: 3},
 		}
-		provision(t, config, brokertest.Partitions)
+		nodes.provision(t, config)
 		return brokertest.Installation{
 			Open:    func(t *testing.T) broker.Broker { return connect(t, config) },
 			Restart: nodes.restartLeader,
@@ -98,6 +98,19 @@ func (n *nodes) urls() string {
 		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", options.Port))
 	}
 	return strings.Join(urls, ",")
+}
+
+// provision waits until all servers take part: one that was restarted counts as
+// offline for a while, and three replicas need three.
+func (n *nodes) provision(t *testing.T, config jetstream.Config) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if err = jetstream.Provision(t.Context(), config, brokertest.Partitions); err == nil {
+			return
+		}
+	}
+	t.Fatalf("the cluster cannot be provisioned: %v", err)
 }
 
 // leader waits until there is one.
