@@ -141,6 +141,6 @@ func (s source) read(ctx context.Context, sink producers.Sink) error {
 		return producers.Lines(f, s.path, schemas.WitnessHook, sink, hooks.New(sink, claudecode.Options{}).Recorded)
 	}
 	reader := otlp.New(sink)
-	reader.Source = producers.Homeless(s.path)
+	reader.Source = s.path
 	return producers.Lines(f, s.path, schemas.WitnessOtlp, sink, reader.Recorded)
 }

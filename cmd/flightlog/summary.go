@@ -63,31 +63,7 @@ func rows(ctx context.Context, b broker.Broker, topic string, f func(payload []b
 	}
 	for p := range n {
 		log := broker.Log{Topic: topic, Partition: p}
-		end, err := b.End(ctx, log)
-		if err != nil {
-			return err
-		}
-		if end == 0 {
-			continue
-		}
-		r, err := b.Read(ctx, log, 0)
-		if err != nil {
-			return err
-		}
-		for {
-			m, err := r.Next(ctx)
-			if err == nil {
-				err = f(m.Payload)
-			}
-			if err != nil {
-				r.Close()
-				return fmt.Errorf("cannot read %s/%d: %w", topic, p, err)
-			}
-			if m.Position >= end {
-				break
-			}
-		}
-		if err := r.Close(); err != nil {
+		if err := broker.Scan(ctx, b, log, func(m broker.Message) error { return f(m.Payload) }); err != nil {
 			return err
 		}
 	}

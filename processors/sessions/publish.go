@@ -87,10 +87,6 @@ func (s *session) expectEnd(e *schemas.Event, now int64) {
 	s.endAt = now + wait
 }
 
-// sweepMatters tells that rows of the session were published, so that a change
-// of a shared column concerns them.
-func (s *session) sweepMatters() bool { return s.said }
-
 // sweepLater asks for published rows to be compared anew.
 func (s *session) sweepLater(now int64) {
 	if !s.said {

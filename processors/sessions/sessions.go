@@ -243,7 +243,7 @@ func (x *fold) share(s *session, e *schemas.Event) (changed bool) {
 		*t, s.branchAt, s.changed = text{value: e.Branch, rank: 1}, e.OccurredAt, true
 	}
 	s.changed = s.changed || changed
-	return changed && s.sweepMatters()
+	return changed && s.said // rows that were said have it otherwise
 }
 
 // SourceEnd implements engine.Fold.

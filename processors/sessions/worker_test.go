@@ -112,28 +112,14 @@ func allFolded(t *testing.T, b broker.Broker, frames [][][]byte) bool {
 
 func topicRows(t *testing.T, b broker.Broker, p int) (rows []schemas.Enriched) {
 	t.Helper()
-	log := broker.Log{Topic: broker.Enriched, Partition: p}
-	end, err := b.End(t.Context(), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := b.Read(t.Context(), log, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+	err := broker.Scan(t.Context(), b, broker.Log{Topic: broker.Enriched, Partition: p}, func(m broker.Message) error {
 		var f schemas.EnrichedFrame
-		if err := f.DecodeMessage(m.Payload); err != nil {
-			t.Fatal(err)
-		}
+		err := f.DecodeMessage(m.Payload)
 		rows = append(rows, f.Rows...)
-		if m.Position >= end {
-			return rows
-		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return rows
 }

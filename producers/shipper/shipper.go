@@ -190,30 +190,14 @@ func (s *Shipper) DeadLetter(ctx context.Context, d *schemas.DeadLetter) error {
 // same broken input again adds nothing.
 func (s *Shipper) readKnown(ctx context.Context) error {
 	s.known = map[schemas.Id]bool{}
-	log := broker.Log{Topic: broker.DeadLetters}
-	end, err := s.broker.End(ctx, log)
-	if err != nil || end == 0 {
-		return err
-	}
-	r, err := s.broker.Read(ctx, log, 0)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("cannot read %s: %w", broker.DeadLetters, err)
-		}
+	return broker.Scan(ctx, s.broker, broker.Log{Topic: broker.DeadLetters}, func(m broker.Message) error {
 		var f schemas.DeadLetterFrame
 		if err := f.DecodeMessage(m.Payload); err != nil {
-			return fmt.Errorf("cannot read %s: %w", broker.DeadLetters, err)
+			return err
 		}
 		for i := range f.Rows {
 			s.known[f.Rows[i].RowId] = true
 		}
-		if m.Position >= end {
-			return nil
-		}
-	}
+		return nil
+	})
 }
