@@ -20,8 +20,10 @@ import (
 const (
 	Events      = "events"      // two lanes; frames of events and control records
 	Enriched    = "enriched"    // signed rows, one per fact version
-	Findings    = "findings"    // detector results
+	Findings    = "findings"    // detector results; two lanes
 	DeadLetters = "deadletters" // what could not be processed, and why
+	Closed      = "closed"      // internal: state that was archived, to come back by a reload
+	Config      = "config"      // every version of rules, prices and directory; one partition
 )
 
 // The three ways in which a broker call fails. Every error of an
@@ -70,6 +72,9 @@ type Message struct {
 	// Payload is one single-object-encoded record (a frame of events, a
 	// control record or a frame of rows). It is the caller's to keep.
 	Payload []byte
+	// Pending is how many messages of the log were known to stand behind this
+	// one when it was read: the reader's lag.
+	Pending int64
 }
 
 // Reader follows one log in order. Not safe for concurrent use.
@@ -98,6 +103,9 @@ type Broker interface {
 	// same folder provisioned anew, has another, and no position of the one
 	// means anything in the other. Errors as of Partitions.
 	Installation(ctx context.Context) (string, error)
+	// Generation of commit logs, state and rows that this connection works on;
+	// events and config are the same for all.
+	Generation() int64
 	// Append adds a message at the end of a log and returns after the broker
 	// has stored it. On ErrUnknown it may have been stored; events are merged
 	// by event_id, so the caller sends it again.
@@ -108,6 +116,10 @@ type Broker interface {
 	Read(ctx context.Context, from Log, after uint64) (Reader, error)
 	// End is the position of the last message of a log, 0 if it never had one.
 	End(ctx context.Context, of Log) (uint64, error)
+	// Seek is a position to Read after that skips no message with an append
+	// time of at (µs) or later, and few earlier ones; never ErrLost for what
+	// has aged out.
+	Seek(ctx context.Context, in Log, at int64) (uint64, error)
 	// LastCommit is the newest commit of a processor's partition as any
 	// client may see it, without owning the partition; nil if there is none.
 	LastCommit(ctx context.Context, processor string, partition int) (*schemas.Commit, error)
@@ -115,6 +127,18 @@ type Broker interface {
 	// epoch after the tail's: its first commit fences every older owner. ErrLost
 	// if a topic holds rows of a commit that the log does not have.
 	Acquire(ctx context.Context, processor string, partition int, owner string) (Owner, error)
+	// Share divides the partitions of a processor among the workers that call
+	// it, until ctx ends or hold returns an error (which Share returns). It
+	// calls hold on a goroutine of its own for each partition that falls to
+	// this worker, never twice at a time for one; when the partition has to go
+	// to another worker, or the claim to it may have been lost, it ends hold's
+	// context. hold then gives the partition up at a commit boundary and
+	// returns nil. A worker holds at most ceil(partitions/workers) of them, and
+	// what a dead one held goes to the others within the lease's time + 5 s.
+	//
+	// It is a hint (DESIGN §5): two workers may hold one partition for a while.
+	// Which of them commits, the commit decides.
+	Share(ctx context.Context, processor, owner string, hold func(ctx context.Context, partition int) error) error
 	Close() error
 }
 
@@ -123,17 +147,33 @@ type Broker interface {
 type Owner interface {
 	// Epoch of this ownership, higher than every one before.
 	Epoch() int64
-	// Restore gives the commits that the state is made of, oldest first, up
-	// to the tail. It checks the hash chain and returns ErrLost where it
-	// breaks, and routes what the owner before left undone. Call it once,
-	// before the first Commit (which does it unseen if nobody has).
+	// Restore gives what the state is made of, oldest first, up to the tail:
+	// records whose deltas, applied one after the other, are the state, and of
+	// which the last one bears the tail's number, slices and times. Where the
+	// log was purged the first ones are parts of a snapshot: they look like
+	// commits with the number of the commit that the snapshot stands at. It
+	// checks the hash chain and returns ErrLost where it breaks, and routes
+	// what the owner before left undone. Call it once, before the first Commit
+	// (which does it unseen if nobody has).
 	Restore(ctx context.Context, apply func(*schemas.Commit) error) error
 	// Commit stores the record, all or nothing, if the commit before it is the
 	// last one; its outputs then reach their topics exactly once and in commit
 	// order, perhaps after Commit has returned. The caller fills everything
-	// but hash, previous_hash and routed. On ErrFenced and ErrUnknown the
+	// but hash, previous_hash, routed and snapshots. On ErrFenced and ErrUnknown the
 	// owner is dead; ErrRetry leaves it as it was.
 	Commit(ctx context.Context, c *schemas.Commit) error
+	// SnapshotDue tells that the log has grown so long since the last snapshot
+	// that another one is wanted. Always false where the broker compacts state
+	// by itself.
+	SnapshotDue() bool
+	// Snapshot adds a part of the state to the snapshot that is being taken,
+	// between commits: records that stand in the committed state, each once, in
+	// any order. Records that change while it is taken may be given old or new,
+	// and new ones left out: the deltas of the commits since its first part
+	// belong on top. With last it is complete, the next commit names it, and
+	// what is older than the snapshot before it may be purged. Errors as of
+	// Commit, but they leave the owner alive: the snapshot is dropped.
+	Snapshot(ctx context.Context, part []schemas.Change, last bool) error
 	// Flush waits until every output committed so far is in its topic.
 	Flush(ctx context.Context) error
 	// Release gives the partition up after the last commit and flushes.

@@ -29,6 +29,11 @@ var rowFrames = map[string]struct {
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
+	Closed: {schemas.ClosedFingerprint, schemas.ClosedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.ClosedFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
 }
 
 // RowTopics are the topics that hold frames of rows, in order of name.

@@ -793,6 +793,20 @@ func (x *Commit) AppendAvro(b []byte) []byte {
 	}
 	b = append(b, 0)
 	b = appendLong(b, x.Routed)
+	if len(x.Reloads) > 0 {
+		b = appendLong(b, int64(len(x.Reloads)))
+		for i := range x.Reloads {
+			b = x.Reloads[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	if len(x.Snapshots) > 0 {
+		b = appendLong(b, int64(len(x.Snapshots)))
+		for i := range x.Snapshots {
+			b = x.Snapshots[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
 	return b
 }
 
@@ -858,7 +872,7 @@ func (x *Commit) decode(b []byte, i int) (int, error) {
 	x.Outputs = x.Outputs[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Outputs), 65536, 5); i < 0 {
+		if n, i = readBlock(b, i, len(x.Outputs), 65536, 6); i < 0 {
 			return i, fault(i, "Commit", "outputs")
 		}
 		if n == 0 {
@@ -889,6 +903,38 @@ func (x *Commit) decode(b []byte, i int) (int, error) {
 	}
 	if x.Routed, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Commit", "routed")
+	}
+	x.Reloads = x.Reloads[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Reloads), 1024, 35); i < 0 {
+			return i, fault(i, "Commit", "reloads")
+		}
+		if n == 0 {
+			break
+		}
+		x.Reloads = extend(x.Reloads, n)
+		for k := len(x.Reloads) - n; k < len(x.Reloads); k++ {
+			if i, err = x.Reloads[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	x.Snapshots = x.Snapshots[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Snapshots), 2, 37); i < 0 {
+			return i, fault(i, "Commit", "snapshots")
+		}
+		if n == 0 {
+			break
+		}
+		x.Snapshots = extend(x.Snapshots, n)
+		for k := len(x.Snapshots) - n; k < len(x.Snapshots); k++ {
+			if i, err = x.Snapshots[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
 	}
 	return i, nil
 }
@@ -1001,10 +1047,12 @@ func (x *Output) AppendAvro(b []byte) []byte {
 		}
 	}
 	b = append(b, 0)
+	b = appendEnum(b, x.Lane, 2, LaneNormal)
 	return b
 }
 
 func (x *Output) decode(b []byte, i int) (int, error) {
+	var symbol uint8
 	if x.Topic, i = readString(b, i, 64); i < 0 {
 		return i, fault(i, "Output", "topic")
 	}
@@ -1033,6 +1081,10 @@ func (x *Output) decode(b []byte, i int) (int, error) {
 			}
 		}
 	}
+	if symbol, i = readSymbol(b, i, 2, uint8(LaneNormal)); i < 0 {
+		return i, fault(i, "Output", "lane")
+	}
+	x.Lane = Lane(symbol)
 	return i, nil
 }
 
@@ -1060,6 +1112,66 @@ func (x *Change) decode(b []byte, i int) (int, error) {
 	if x.Due, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Change", "due")
 	}
+	return i, nil
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *Reload) AppendAvro(b []byte) []byte {
+	b = appendBytes(b, x.Key)
+	b = appendLong(b, x.Position)
+	b = appendLong(b, x.Index)
+	b = append(b, x.Hash[:]...)
+	return b
+}
+
+func (x *Reload) decode(b []byte, i int) (int, error) {
+	if x.Key, i = readBytes(b, i, 64); i < 0 {
+		return i, fault(i, "Reload", "key")
+	}
+	if x.Position, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Reload", "position")
+	}
+	if x.Index, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Reload", "index")
+	}
+	if i = skipFixed(b, i, 32); i < 0 {
+		return i, fault(i, "Reload", "hash")
+	}
+	x.Hash = Hash(b[i-32:])
+	return i, nil
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *Snapshot) AppendAvro(b []byte) []byte {
+	b = appendLong(b, x.CommitNumber)
+	b = appendLong(b, x.CommitPosition)
+	b = appendLong(b, x.First)
+	b = appendLong(b, x.Last)
+	b = appendLong(b, x.Parts)
+	b = append(b, x.Hash[:]...)
+	return b
+}
+
+func (x *Snapshot) decode(b []byte, i int) (int, error) {
+	if x.CommitNumber, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Snapshot", "commit_number")
+	}
+	if x.CommitPosition, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Snapshot", "commit_position")
+	}
+	if x.First, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Snapshot", "first")
+	}
+	if x.Last, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Snapshot", "last")
+	}
+	if x.Parts, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Snapshot", "parts")
+	}
+	if i = skipFixed(b, i, 32); i < 0 {
+		return i, fault(i, "Snapshot", "hash")
+	}
+	x.Hash = Hash(b[i-32:])
 	return i, nil
 }
 
@@ -1797,6 +1909,80 @@ func (x *Finding) Cap() {
 }
 
 // AppendAvro appends the record's Avro encoding.
+func (x *Closed) AppendAvro(b []byte) []byte {
+	b = appendBytes(b, x.Key)
+	b = appendLong(b, x.Closing)
+	b = appendLong(b, x.Part)
+	b = appendBool(b, x.Last)
+	b = appendLong(b, x.ClosedAt)
+	b = appendBytes(b, x.Payload)
+	return b
+}
+
+func (x *Closed) decode(b []byte, i int) (int, error) {
+	if x.Key, i = readBytes(b, i, 64); i < 0 {
+		return i, fault(i, "Closed", "key")
+	}
+	if x.Closing, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Closed", "closing")
+	}
+	if x.Part, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Closed", "part")
+	}
+	if x.Last, i = readBool(b, i); i < 0 {
+		return i, fault(i, "Closed", "last")
+	}
+	if x.ClosedAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Closed", "closed_at")
+	}
+	if x.Payload, i = readBytes(b, i, 524288); i < 0 {
+		return i, fault(i, "Closed", "payload")
+	}
+	return i, nil
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *Config) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.Kind)
+	b = appendLong(b, x.Version)
+	b = appendString(b, x.Hash)
+	b = appendLong(b, x.EffectiveAt)
+	b = appendString(b, x.AppliedBy)
+	b = appendBytes(b, x.Text)
+	return b
+}
+
+func (x *Config) decode(b []byte, i int) (int, error) {
+	if x.Kind, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "Config", "kind")
+	}
+	if x.Version, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Config", "version")
+	}
+	if x.Hash, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Config", "hash")
+	}
+	if x.EffectiveAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Config", "effective_at")
+	}
+	if x.AppliedBy, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "Config", "applied_by")
+	}
+	if x.Text, i = readBytes(b, i, 917504); i < 0 {
+		return i, fault(i, "Config", "text")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *Config) Cap() {
+	x.Kind = capText(x.Kind, 32)
+	x.Hash = capText(x.Hash, 64)
+	x.AppliedBy = capText(x.AppliedBy, 256)
+}
+
+// AppendAvro appends the record's Avro encoding.
 func (x *DeadLetterFrame) AppendAvro(b []byte) []byte {
 	b = x.Header.AppendAvro(b)
 	if len(x.Rows) > 0 {
@@ -1934,6 +2120,49 @@ func (x *FindingFrame) Cap() {
 	}
 }
 
+// AppendAvro appends the record's Avro encoding.
+func (x *ClosedFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *ClosedFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 6); i < 0 {
+			return i, fault(i, "ClosedFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *ClosedFrame) Cap() {
+	x.Header.Cap()
+}
+
 // EventFingerprint is the CRC-64-AVRO fingerprint of Event's present schema.
 const EventFingerprint uint64 = 0x19deed5e4e6740df
 
@@ -2045,7 +2274,7 @@ func (x *Control) DecodeMessage(b []byte) error {
 }
 
 // CommitFingerprint is the CRC-64-AVRO fingerprint of Commit's present schema.
-const CommitFingerprint uint64 = 0x10bb37b3748577cd
+const CommitFingerprint uint64 = 0x99c3c49bcdff0837
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2196,6 +2425,82 @@ func (x *Finding) DecodeMessage(b []byte) error {
 	return messageEnd("Finding", end, len(body), err)
 }
 
+// ClosedFingerprint is the CRC-64-AVRO fingerprint of Closed's present schema.
+const ClosedFingerprint uint64 = 0xefdfbede082dd587
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *Closed) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "Closed", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *Closed) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, ClosedFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *Closed) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "Closed", ClosedFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("Closed", end, len(body), err)
+}
+
+// ConfigFingerprint is the CRC-64-AVRO fingerprint of Config's present schema.
+const ConfigFingerprint uint64 = 0x9b319bbe695493cd
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *Config) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "Config", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *Config) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, ConfigFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *Config) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "Config", ConfigFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("Config", end, len(body), err)
+}
+
 // DeadLetterFrameFingerprint is the CRC-64-AVRO fingerprint of DeadLetterFrame's present schema.
 const DeadLetterFrameFingerprint uint64 = 0xe52907255aafbd7b
 
@@ -2310,6 +2615,44 @@ func (x *FindingFrame) DecodeMessage(b []byte) error {
 	return messageEnd("FindingFrame", end, len(body), err)
 }
 
+// ClosedFrameFingerprint is the CRC-64-AVRO fingerprint of ClosedFrame's present schema.
+const ClosedFrameFingerprint uint64 = 0x359c6b06f897ab0a
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *ClosedFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "ClosedFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *ClosedFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, ClosedFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *ClosedFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "ClosedFrame", ClosedFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("ClosedFrame", end, len(body), err)
+}
+
 // FingerprintName is the record whose schema, present or older, has the
 // fingerprint; empty for an unknown one.
 func FingerprintName(fingerprint uint64) string {
@@ -2334,6 +2677,14 @@ func FingerprintName(fingerprint uint64) string {
 		return "Control"
 	case 0x10bb37b3748577cd:
 		return "Commit"
+	case 0x99c3c49bcdff0837:
+		return "Commit"
+	case 0xefdfbede082dd587:
+		return "Closed"
+	case 0x9b319bbe695493cd:
+		return "Config"
+	case 0x359c6b06f897ab0a:
+		return "ClosedFrame"
 	}
 	return ""
 }

@@ -359,3 +359,17 @@ func (x *Finding) AppendJSON(b []byte) []byte {
 	b = jsonString(b, "agent", x.Agent)
 	return jsonClose(b, start)
 }
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *Closed) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonBase64(b, "key", x.Key)
+	b = jsonLong(b, "closing", x.Closing)
+	b = jsonLong(b, "part", x.Part)
+	b = jsonBool(b, "last", x.Last)
+	b = jsonLong(b, "closed_at", x.ClosedAt)
+	b = jsonBase64(b, "payload", x.Payload)
+	return jsonClose(b, start)
+}

@@ -583,23 +583,25 @@ func ParseControlType(symbol string) (ControlType, bool) {
 // Commit: What the owner of a partition made of one slice of its input: all of
 // it stands or none. commit_number is the engine's; commit_id is always git's.
 type Commit struct {
-	Processor    string   // Processor.
-	Partition    int64    // Partition of the input.
-	Generation   int64    // Generation of log, state and rows.
-	CommitNumber int64    // 1 for the first commit of the partition, then +1.
-	Epoch        int64    // Life of the ownership; a higher one fences a lower one.
-	Owner        string   // Worker that wrote it.
-	PreviousHash Hash     // Hash of the commit before; zeros for the first.
-	Hash         Hash     // SHA-256 of this record with this field as zeros.
-	Slices       []Slice  // What was read, per lane, in the order of folding.
-	Now          int64    // Highest append time folded so far: the fold's clock. [µs since 1970-01-01 UTC]
-	Watermark    int64    // No event older than this is expected from the sources that still speak; 0 while none did. [µs since 1970-01-01 UTC]
-	More         bool     // The fold has more to say before the next event (a continuation is in the state).
-	Counts       Counts   // Conservation: in = applied + duplicate + dead + passed.
-	Versions     Versions // What the fold went by.
-	Outputs      []Output // Rows by topic, in the order they were said.
-	Delta        []Change // State records that changed.
-	Routed       int64    // Every output of commits up to this number is in its topic.
+	Processor    string     // Processor.
+	Partition    int64      // Partition of the input.
+	Generation   int64      // Generation of log, state and rows.
+	CommitNumber int64      // 1 for the first commit of the partition, then +1.
+	Epoch        int64      // Life of the ownership; a higher one fences a lower one.
+	Owner        string     // Worker that wrote it.
+	PreviousHash Hash       // Hash of the commit before; zeros for the first.
+	Hash         Hash       // SHA-256 of this record with this field as zeros.
+	Slices       []Slice    // What was read, per lane, in the order of folding.
+	Now          int64      // Highest append time folded so far: the fold's clock. [µs since 1970-01-01 UTC]
+	Watermark    int64      // No event older than this is expected from the sources that still speak; 0 while none did. [µs since 1970-01-01 UTC]
+	More         bool       // The fold has more to say before the next event (a continuation is in the state).
+	Counts       Counts     // Conservation: in = applied + duplicate + dead + passed.
+	Versions     Versions   // What the fold went by.
+	Outputs      []Output   // Rows by topic, in the order they were said.
+	Delta        []Change   // State records that changed.
+	Routed       int64      // Every output of commits up to this number is in its topic.
+	Reloads      []Reload   // Archived records that came back into the state before the slice was folded.
+	Snapshots    []Snapshot // Snapshots of the state that stand, the newest first; the second is for the case that the first is damaged.
 }
 
 // Hash is sHA-256.
@@ -638,6 +640,7 @@ type Output struct {
 	Previous  int64    // Commit number of the last commit before this one with output for the same topic and partition; 0 = none.
 	Schema    int64    // CRC-64-AVRO fingerprint of the schema that the rows were written with, as a signed number.
 	Rows      [][]byte // Encoded rows.
+	Lane      Lane     // Lane of that topic.
 }
 
 // Change: One state record: its new value.
@@ -645,6 +648,26 @@ type Change struct {
 	Key   []byte // Key.
 	Value []byte // Encoded record; empty = deleted.
 	Due   int64  // Append time from which the record wants to be looked at again; 0 = never. [µs since 1970-01-01 UTC]
+}
+
+// Reload: An archived record that was reloaded.
+type Reload struct {
+	Key      []byte // State key that the archive is filed under.
+	Position int64  // Position of the message in the topic closed.
+	Index    int64  // Index of the record in it.
+	Hash     Hash   // SHA-256 of the record.
+}
+
+// Snapshot: A snapshot: a chain of records like this one, each with a part of
+// the state as its delta. The state at a commit is the snapshot with the
+// deltas of the commits after it.
+type Snapshot struct {
+	CommitNumber   int64 // Commit after which the deltas begin that belong on top.
+	CommitPosition int64 // Position of that commit in the log.
+	First          int64 // Position of the first part.
+	Last           int64 // Position of the last part.
+	Parts          int64 // Number of parts.
+	Hash           Hash  // Hash of the last part; each names the hash of the one before, the first that of the commit.
 }
 
 // RowHeader: Head of a frame of rows on a public topic: which commits of which
@@ -997,6 +1020,29 @@ func ParseFindingState(symbol string) (FindingState, bool) {
 	return FindingStateOpen, false
 }
 
+// Closed: A part of what left a processor's state, to come back by a reload.
+// Internal: its layout is the processor's.
+type Closed struct {
+	Key      []byte // State key that it is filed under.
+	Closing  int64  // Number of the commit that began to close it; parts of one closing share it.
+	Part     int64  // Number of the part, from 0.
+	Last     bool   // The last part.
+	ClosedAt int64  // Time of the fold. [µs since 1970-01-01 UTC]
+	Payload  []byte // State records.
+}
+
+// Config: One version of rules, prices or directory, in the topic config,
+// where every version is kept. A control record of type config in the input of
+// a partition points to it.
+type Config struct {
+	Kind        string // rules, prices or directory.
+	Version     int64  // 1, then +1; by kind.
+	Hash        string // SHA-256 (first 32 hex digits) of the text.
+	EffectiveAt int64  // Append time from which it holds. [µs since 1970-01-01 UTC]
+	AppliedBy   string // Who applied it.
+	Text        []byte // The text itself.
+}
+
 // DeadLetterFrame: Rows of one partition of a public topic in one message.
 type DeadLetterFrame struct {
 	Header RowHeader    // Commits that the rows come from.
@@ -1013,4 +1059,10 @@ type EnrichedFrame struct {
 type FindingFrame struct {
 	Header RowHeader // Commits that the rows come from.
 	Rows   []Finding // Rows in the order they were said.
+}
+
+// ClosedFrame: Rows of one partition of a public topic in one message.
+type ClosedFrame struct {
+	Header RowHeader // Commits that the rows come from.
+	Rows   []Closed  // Rows in the order they were said.
 }
