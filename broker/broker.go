@@ -123,6 +123,11 @@ type Broker interface {
 	// LastCommit is the newest commit of a processor's partition as any
 	// client may see it, without owning the partition; nil if there is none.
 	LastCommit(ctx context.Context, processor string, partition int) (*schemas.Commit, error)
+	// History gives every commit of a processor's partition that the log still
+	// holds, oldest first, up to the newest as of the call, without owning the
+	// partition. Where outputs stand with the commit in their topics (Kafka)
+	// the commit is given without them.
+	History(ctx context.Context, processor string, partition int, each func(*schemas.Commit) error) error
 	// Acquire makes the caller the owner of a processor's partition, in the
 	// epoch after the tail's: its first commit fences every older owner. ErrLost
 	// if a topic holds rows of a commit that the log does not have.

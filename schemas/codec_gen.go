@@ -841,7 +841,7 @@ func (x *Commit) decode(b []byte, i int) (int, error) {
 	x.Slices = x.Slices[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Slices), 16, 5); i < 0 {
+		if n, i = readBlock(b, i, len(x.Slices), 16, 6); i < 0 {
 			return i, fault(i, "Commit", "slices")
 		}
 		if n == 0 {
@@ -956,6 +956,7 @@ func (x *Slice) AppendAvro(b []byte) []byte {
 	b = appendLong(b, x.FirstIndex)
 	b = appendLong(b, x.NextMessage)
 	b = appendLong(b, x.NextIndex)
+	b = appendLong(b, x.Identity)
 	return b
 }
 
@@ -976,6 +977,9 @@ func (x *Slice) decode(b []byte, i int) (int, error) {
 	}
 	if x.NextIndex, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Slice", "next_index")
+	}
+	if x.Identity, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Slice", "identity")
 	}
 	return i, nil
 }
@@ -2274,7 +2278,7 @@ func (x *Control) DecodeMessage(b []byte) error {
 }
 
 // CommitFingerprint is the CRC-64-AVRO fingerprint of Commit's present schema.
-const CommitFingerprint uint64 = 0x99c3c49bcdff0837
+const CommitFingerprint uint64 = 0xfb09839e5adb356a
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2677,14 +2681,14 @@ func FingerprintName(fingerprint uint64) string {
 		return "Control"
 	case 0x10bb37b3748577cd:
 		return "Commit"
-	case 0x99c3c49bcdff0837:
-		return "Commit"
 	case 0xefdfbede082dd587:
 		return "Closed"
 	case 0x9b319bbe695493cd:
 		return "Config"
 	case 0x359c6b06f897ab0a:
 		return "ClosedFrame"
+	case 0xfb09839e5adb356a:
+		return "Commit"
 	}
 	return ""
 }

@@ -23,6 +23,14 @@ type Installation struct {
 	OpenLossy func(t *testing.T) broker.Broker
 	// Restart ends the broker and starts it again on what it has stored.
 	Restart func(t *testing.T)
+	// Transactional: outputs stand in their topics with the commit, as single
+	// records, and the broker compacts state by itself. What is said about
+	// routing and snapshots is not tried.
+	Transactional bool
+	// LeaseTTL is how long a dead worker keeps its partitions.
+	LeaseTTL time.Duration
+	// SnapshotCommits is the number of commits after which a snapshot is due.
+	SnapshotCommits int
 }
 
 // patience bounds every wait of a test that fails.
@@ -44,12 +52,15 @@ func Run(t *testing.T, provision func(t *testing.T) Installation) {
 		{"payloads are not shared between callers", payloadsAreOwned},
 		{"a message that is too large is refused", appendTooLarge},
 		{"a log that the installation does not have is refused", unknownLogs},
+		{"a message tells how many stand behind it", pending},
+		{"a time leads to the first message from then on", seek},
 		{"a closed connection says so", closedConnection},
 		{"an installation has one name for ever, and no other has it", installationName},
 
 		{"a commit is stored whole and names the one before", commitsAreChained},
 		{"a partition without commits has no last commit", noLastCommit},
-		{"restore gives every commit in order", restoreInOrder},
+		{"restore gives what the state is made of", restoreInOrder},
+		{"everybody may read the history of a partition", history},
 		{"restore refuses a broken chain", restoreBrokenChain},
 		{"a second owner fences the first, whose commit stores nothing", secondOwnerFences},
 		{"owners that fight leave one chain, and every row once", ownersFight},
@@ -61,11 +72,28 @@ func Run(t *testing.T, provision func(t *testing.T) Installation) {
 		{"a released owner commits no more", released},
 
 		{"outputs reach their topics once and in commit order", outputsInOrder},
+		{"outputs go to the lane that they name", outputsToLanes},
 		{"small commits share a frame", framesHoldRanges},
 		{"what an owner did not route, the next one routes once", nextOwnerRoutes},
 		{"a topic that has lost its end gets it again", topicLostItsEnd},
 		{"a topic ahead of the log stops the partition", topicAheadOfLog},
 		{"a topic with rows of another commit stops the partition", topicOfAnotherCommit},
+
+		{"a snapshot is due when the log has grown", snapshotDue},
+		{"a snapshot and the commits after it are the state", restoreSnapshot},
+		{"a log that was purged is restored", restorePurgedLog},
+		{"a damaged snapshot makes way for the one before", fallBack},
+		{"a purged log without a whole snapshot is lost", bothSnapshotsDamaged},
+		{"a whole log needs no snapshot", wholeLogNeedsNoSnapshot},
+		{"parts of a snapshot that was never named do no harm", orphanedParts},
+		{"a snapshot that another owner has cut off is dropped", snapshotCutOff},
+		{"a partition that was started is never taken for a fresh one", startedPartition},
+
+		{"one worker holds every partition", shareAlone},
+		{"workers share the partitions as they come and go", shareAmongThree},
+		{"what a dead worker held goes to the others", shareOfTheDead},
+		{"a partition that was given up is offered again", shareAgain},
+		{"a hold that fails ends the sharing", shareFails},
 
 		{"everything is there after a restart", survivesRestart},
 		{"an owner and a reader live through a restart", worksThroughRestart},

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/flightlog/flightlog/broker"
@@ -30,9 +32,11 @@ func commitsAreChained(b *bench) {
 	first := b.last()
 	w.commit()
 	second := b.last()
-	if first.CommitNumber != 1 || len(first.Outputs) != 2 || len(first.Outputs[0].Rows) != 2 ||
-		len(first.Delta) != 1 || len(first.Slices) != 1 || first.PreviousHash != (schemas.Hash{}) {
+	if first.CommitNumber != 1 || len(first.Slices) != 1 || first.PreviousHash != (schemas.Hash{}) {
 		b.Errorf("the first commit is %+v", first)
+	}
+	if !b.installation.Transactional && (len(first.Outputs) != 2 || len(first.Outputs[0].Rows) != 2 || len(first.Delta) == 0) {
+		b.Errorf("the first commit is not whole: %+v", first)
 	}
 	if second.CommitNumber != 2 || second.PreviousHash != first.Hash || second.Hash == first.Hash {
 		b.Errorf("commit %d with hash %x names %x behind %x", second.CommitNumber, second.Hash, second.PreviousHash, first.Hash)
@@ -61,19 +65,60 @@ func restoreInOrder(b *bench) {
 		w.commit(say(enriched, i))
 	}
 	b.must(w.owner.Release(b.ctx))
-	w = b.acquire(b.open(), "second")
-	if w.owner.Epoch() != 2 {
-		b.Errorf("the second owner has epoch %d, want 2", w.owner.Epoch())
+	next := b.acquire(b.open(), "second")
+	if next.owner.Epoch() != 2 {
+		b.Errorf("the second owner has epoch %d, want 2", next.owner.Epoch())
 	}
-	if len(w.restored) != 20 {
-		b.Fatalf("%d commits restored, want 20", len(w.restored))
-	}
-	for i, c := range w.restored {
-		if c.CommitNumber != int64(i+1) || !bytes.Equal(c.Outputs[0].Rows[0], row(enriched, i)) {
-			b.Errorf("restored commit %d as number %d with %x", i+1, c.CommitNumber, c.Outputs[0].Rows[0])
+	next.isRestoredTo(w)
+	if !b.installation.Transactional {
+		if len(next.restored) != 20 {
+			b.Fatalf("%d commits restored, want 20", len(next.restored))
+		}
+		for i, c := range next.restored {
+			if c.CommitNumber != int64(i+1) || !bytes.Equal(c.Outputs[0].Rows[0], row(enriched, i)) {
+				b.Errorf("restored commit %d as number %d with %x", i+1, c.CommitNumber, c.Outputs[0].Rows[0])
+			}
 		}
 	}
-	w.commit()
+	next.commit()
+}
+
+// isRestoredTo checks that a worker has the state of the one before.
+func (w *worker) isRestoredTo(before *worker) {
+	w.Helper()
+	if w.next != before.next {
+		w.Errorf("restored to commit %d, want %d", w.next-1, before.next-1)
+	}
+	if !maps.Equal(w.state, before.state) {
+		w.Errorf("restored the state %v, want %v", w.state, before.state)
+	}
+	if last := w.restored[len(w.restored)-1]; last.Watermark != 1000*(before.next-1) || len(last.Slices) != 1 || last.Slices[0].FirstMessage != before.next-1 {
+		w.Errorf("the last record that was restored has watermark %d and slices %v", last.Watermark, last.Slices)
+	}
+}
+
+func history(b *bench) {
+	w := b.acquire(b, "worker")
+	numbers := func() (all []int64) {
+		b.must(b.History(b.ctx, "sessions", 1, func(c *schemas.Commit) error {
+			all = append(all, c.CommitNumber)
+			return nil
+		}))
+		return all
+	}
+	if got := numbers(); len(got) != 0 {
+		b.Errorf("a partition without commits has %v", got)
+	}
+	for range 5 {
+		w.commit()
+	}
+	if got := numbers(); !slices.Equal(got, []int64{1, 2, 3, 4, 5}) {
+		b.Errorf("the history is %v, want 1 to 5", got)
+	}
+	enough := errors.New("enough")
+	if err := b.History(b.ctx, "sessions", 1, func(*schemas.Commit) error { return enough }); !errors.Is(err, enough) {
+		b.Errorf("history that was given up: %v, want %v", err, enough)
+	}
 }
 
 func restoreBrokenChain(b *bench) {
@@ -144,11 +189,17 @@ func ownersFight(b *bench) {
 	const workers, each = 3, 15
 	var mu sync.Mutex
 	next := 0
+	var won []int
 	claim := func() int {
 		mu.Lock()
 		defer mu.Unlock()
 		next++
 		return next
+	}
+	win := func(row int) {
+		mu.Lock()
+		defer mu.Unlock()
+		won = append(won, row)
 	}
 	var fight sync.WaitGroup
 	for range workers {
@@ -163,8 +214,10 @@ func ownersFight(b *bench) {
 						return
 					}
 				}
-				switch err := w.try(say(enriched, claim())); {
+				row := claim()
+				switch err := w.try(say(enriched, row)); {
 				case err == nil:
+					win(row)
 					i++
 				case errors.Is(err, broker.ErrFenced):
 					w = nil
@@ -178,17 +231,18 @@ func ownersFight(b *bench) {
 	fight.Wait()
 	w := b.acquire(b, "judge")
 	w.flush()
-	var want []int
-	for i, c := range w.restored {
-		if c.CommitNumber != int64(i+1) {
-			b.Errorf("commit %d stands in place %d", c.CommitNumber, i+1)
-		}
-		want = append(want, b.decode(enriched, broker.AppendRows(nil, broker.Enriched, &schemas.RowHeader{}, c.Outputs[0].Rows)).rows...)
+	if w.next-1 != workers*each {
+		b.Errorf("%d commits, want %d", w.next-1, workers*each)
 	}
-	if len(want) != workers*each {
-		b.Errorf("%d commits, want %d", len(want), workers*each)
+	var rows []int
+	for _, f := range b.frames(enriched) {
+		rows = append(rows, f.rows...)
 	}
-	b.rows(enriched, want...)
+	slices.Sort(won)
+	if sorted := slices.Sorted(slices.Values(rows)); !slices.Equal(sorted, won) {
+		b.Errorf("the topic holds rows %v, the owners committed %v", sorted, won)
+	}
+	b.rows(enriched, rows...)
 }
 
 func partitionsCommitTogether(b *bench) {
@@ -201,7 +255,8 @@ func partitionsCommitTogether(b *bench) {
 					b.Error(err)
 					return
 				}
-				w := &worker{bench: b, owner: owner, processor: processor, partition: partition, next: 1, said: map[broker.Log]int64{}}
+				w := b.worker(processor, partition)
+				w.owner = owner
 				for i := range 40 {
 					if err := w.try(say(elsewhere, i)); err != nil {
 						b.Errorf("%s/%d: %v", processor, partition, err)
@@ -218,7 +273,7 @@ func partitionsCommitTogether(b *bench) {
 	rows, previous := map[string]int{}, map[string]int64{}
 	for _, f := range b.frames(elsewhere) {
 		source := f.Processor + string(rune('0'+f.SourcePartition))
-		if f.PreviousCommit != previous[source] {
+		if f.PreviousCommit != previous[source] && (!b.installation.Transactional || f.FirstCommit != previous[source]) {
 			b.Errorf("%s: commit %d names %d as the one before, want %d", source, f.FirstCommit, f.PreviousCommit, previous[source])
 		}
 		previous[source] = f.LastCommit
@@ -246,9 +301,7 @@ func lostAcknowledgement(b *bench) {
 		b.Errorf("the last commit is %d, want 2", c.CommitNumber)
 	}
 	b.rows(enriched, 1, 2)
-	if restored := b.acquire(b, "next").restored; len(restored) != 2 {
-		b.Errorf("%d commits restored, want 2", len(restored))
-	}
+	b.acquire(b, "next").isRestoredTo(w)
 }
 
 // bytesOf is a commit whose only row, a dead letter, takes about size bytes.
@@ -272,7 +325,11 @@ func largeCommit(b *bench) {
 	w.commit(say(deadLetters, 7))
 	w.flush()
 	frames := b.frames(deadLetters)
-	if len(frames) != 2 || len(frames[0].rows) != len(c.Outputs[0].Rows) {
+	if b.installation.Transactional {
+		if len(frames) != len(c.Outputs[0].Rows)+1 {
+			b.Errorf("%d rows, want %d", len(frames), len(c.Outputs[0].Rows)+1)
+		}
+	} else if len(frames) != 2 || len(frames[0].rows) != len(c.Outputs[0].Rows) {
 		b.Errorf("%d frames, want 2; the first of %d rows, want %d", len(frames), len(frames[0].rows), len(c.Outputs[0].Rows))
 	}
 }
@@ -295,17 +352,19 @@ func commitRefused(b *bench) {
 	w := b.acquire(b, "worker")
 	w.commit(say(enriched, 1))
 	for name, change := range map[string]func(*schemas.Commit){
-		"a number too high":     func(c *schemas.Commit) { c.CommitNumber++ },
-		"a number again":        func(c *schemas.Commit) { c.CommitNumber-- },
-		"another processor":     func(c *schemas.Commit) { c.Processor = "tasks" },
-		"another partition":     func(c *schemas.Commit) { c.Partition++ },
-		"another generation":    func(c *schemas.Commit) { c.Generation++ },
-		"another epoch":         func(c *schemas.Commit) { c.Epoch++ },
-		"an unknown topic":      func(c *schemas.Commit) { c.Outputs[0].Topic = broker.Events },
-		"an unknown partition":  func(c *schemas.Commit) { c.Outputs[0].Partition = Partitions },
-		"a wrong commit before": func(c *schemas.Commit) { c.Outputs[0].Previous = 0 },
-		"no rows":               func(c *schemas.Commit) { c.Outputs[0].Rows = nil },
-		"one log twice":         func(c *schemas.Commit) { c.Outputs = append(c.Outputs, c.Outputs[0]) },
+		"a number too high":                   func(c *schemas.Commit) { c.CommitNumber++ },
+		"a number again":                      func(c *schemas.Commit) { c.CommitNumber-- },
+		"another processor":                   func(c *schemas.Commit) { c.Processor = "tasks" },
+		"another partition":                   func(c *schemas.Commit) { c.Partition++ },
+		"another generation":                  func(c *schemas.Commit) { c.Generation++ },
+		"another epoch":                       func(c *schemas.Commit) { c.Epoch++ },
+		"an unknown topic":                    func(c *schemas.Commit) { c.Outputs[0].Topic = broker.Events },
+		"an unknown partition":                func(c *schemas.Commit) { c.Outputs[0].Partition = Partitions },
+		"a wrong commit before":               func(c *schemas.Commit) { c.Outputs[0].Previous = 0 },
+		"no rows":                             func(c *schemas.Commit) { c.Outputs[0].Rows = nil },
+		"a lane that the topic does not have": func(c *schemas.Commit) { c.Outputs[0].Lane = schemas.LaneCritical },
+		"the topic of config":                 func(c *schemas.Commit) { c.Outputs[0].Topic, c.Outputs[0].Partition = broker.Config, 0 },
+		"one log twice":                       func(c *schemas.Commit) { c.Outputs = append(c.Outputs, c.Outputs[0]) },
 	} {
 		c := w.build(say(enriched, 2))
 		change(c)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
@@ -67,6 +69,8 @@ func logsAreSeparate(b *bench) {
 		{Topic: broker.Findings, Partition: 0, Lane: schemas.LaneCritical},
 		{Topic: broker.DeadLetters, Partition: 0},
 		{Topic: broker.Enriched, Partition: 0},
+		{Topic: broker.Closed, Partition: 0},
+		{Topic: broker.Config},
 	}
 	for round := range 3 {
 		for _, l := range logs {
@@ -78,6 +82,51 @@ func logsAreSeparate(b *bench) {
 		if got := payloads(b.take(b.read(l, 0), 3)); !slices.Equal(got, want) {
 			b.Errorf("%v: read %q, want %q", l, got, want)
 		}
+	}
+}
+
+func pending(b *bench) {
+	b.append(events, numbered(1, 10)...)
+	for i, m := range b.take(b.read(events, 0), 10) {
+		if m.Pending != int64(9-i) {
+			b.Errorf("message %d of 10 has %d pending, want %d", i+1, m.Pending, 9-i)
+		}
+	}
+}
+
+func seek(b *bench) {
+	at := func(at int64) uint64 {
+		b.Helper()
+		position, err := b.Seek(b.ctx, events, at)
+		b.must(err)
+		return position
+	}
+	other := broker.Log{Topic: broker.Events, Partition: 2}
+	fresh := b.read(events, at(1))
+	for i := 1; i <= 8; i++ {
+		b.append(events, numbered(i, i)...)
+		b.append(other, "elsewhere")
+		for now := time.Now(); time.Since(now) < 3*time.Millisecond; { // a clock may count by the millisecond
+			runtime.Gosched()
+		}
+	}
+	if got := payloads(b.take(fresh, 1)); got[0] != "message 1" {
+		b.Errorf("behind the place in the empty log: read %q", got)
+	}
+	messages := b.take(b.read(events, 0), 8)
+	for i, m := range messages {
+		first := b.take(b.read(events, at(m.AppendedAt)), 1)[0]
+		if first.Position > m.Position || i > 1 && first.Position < messages[i-1].Position {
+			b.Errorf("from the time of message %d on: read %q first", i+1, first.Payload)
+		}
+	}
+	if first := b.take(b.read(events, at(0)), 1)[0]; string(first.Payload) != "message 1" {
+		b.Errorf("from the beginning of time on: read %q first", first.Payload)
+	}
+	r := b.read(events, at(messages[7].AppendedAt+time.Minute.Microseconds()))
+	b.append(events, "later")
+	if got := payloads(b.take(r, 1)); got[0] != "later" {
+		b.Errorf("from a later time on: read %q first", got)
 	}
 }
 
@@ -184,6 +233,10 @@ func unknownLogs(b *bench) {
 		{Topic: broker.Events, Partition: Partitions},
 		{Topic: broker.Events, Partition: -1},
 		{Topic: "weather"},
+		{Topic: broker.Enriched, Lane: schemas.LaneCritical},
+		{Topic: broker.Events, Lane: 7},
+		{Topic: broker.Config, Partition: 1},
+		{Topic: broker.Config, Lane: schemas.LaneCritical},
 	} {
 		if _, err := b.Append(b.ctx, l, []byte("x")); err == nil {
 			b.Errorf("append to %v succeeds", l)
@@ -221,7 +274,8 @@ func closedConnection(b *bench) {
 	if _, err := c.Read(b.ctx, events, 0); !errors.Is(err, broker.ErrClosed) {
 		b.Errorf("Read: %v, want %v", err, broker.ErrClosed)
 	}
-	w := &worker{bench: b, owner: owner, processor: "sessions", next: 1}
+	w := b.worker("sessions", 0)
+	w.owner = owner
 	if err := w.try(); !errors.Is(err, broker.ErrClosed) {
 		b.Errorf("Commit: %v, want %v", err, broker.ErrClosed)
 	}

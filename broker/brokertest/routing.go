@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 func outputsInOrder(b *bench) {
@@ -26,12 +27,13 @@ func outputsInOrder(b *bench) {
 	frames := b.rows(enriched, rows...)
 	b.rows(elsewhere, rare...)
 	byNumber := map[int64][32]byte{}
-	for _, c := range b.acquire(b.open(), "reader").restored {
+	b.must(b.History(b.ctx, "sessions", 1, func(c *schemas.Commit) error {
 		byNumber[c.CommitNumber] = c.Hash
-		if c.Routed >= c.CommitNumber {
+		if c.Routed >= c.CommitNumber && !b.installation.Transactional {
 			b.Errorf("commit %d says that commit %d is routed", c.CommitNumber, c.Routed)
 		}
-	}
+		return nil
+	}))
 	for _, f := range frames {
 		if f.Processor != "sessions" || f.SourcePartition != 1 || f.Generation != 1 {
 			b.Errorf("a frame names %s/%d, generation %d", f.Processor, f.SourcePartition, f.Generation)
@@ -40,6 +42,23 @@ func outputsInOrder(b *bench) {
 			b.Errorf("a frame up to commit %d has its hash wrong, or watermark %d", f.LastCommit, f.Watermark)
 		}
 	}
+}
+
+func outputsToLanes(b *bench) {
+	w := b.acquire(b, "worker")
+	w.commit(say(findings, 1), say(urgent, 2), say(closed, 3))
+	w.commit(say(urgent, 4))
+	w.commit(say(findings, 5), say(closed, 6))
+	w.flush()
+	b.rows(findings, 1, 5)
+	b.rows(urgent, 2, 4)
+	b.rows(closed, 3, 6)
+	next := b.acquire(b.open(), "next")
+	next.isRestoredTo(w)
+	next.commit(say(urgent, 7), say(findings, 8))
+	next.flush()
+	b.rows(findings, 1, 5, 8)
+	b.rows(urgent, 2, 4, 7)
 }
 
 func framesHoldRanges(b *bench) {
@@ -157,7 +176,7 @@ func survivesRestart(b *bench) {
 // settle waits until the broker answers for every topic and for commits.
 func (b *bench) settle() {
 	b.Helper()
-	for _, l := range []broker.Log{events, enriched, findings, deadLetters} {
+	for _, l := range []broker.Log{events, enriched, findings, deadLetters, closed, {Topic: broker.Config}} {
 		b.answered(func() error {
 			_, err := b.End(b.ctx, l)
 			return err
@@ -166,6 +185,13 @@ func (b *bench) settle() {
 	b.answered(func() error {
 		_, err := b.LastCommit(b.ctx, "sessions", 1)
 		return err
+	})
+	b.answered(func() error {
+		o, err := b.Acquire(b.ctx, "settling", 0, "nobody")
+		if err != nil {
+			return err
+		}
+		return o.Release(b.ctx)
 	})
 }
 

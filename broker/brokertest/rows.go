@@ -2,7 +2,9 @@ package brokertest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/internal/commitlog"
@@ -14,6 +16,8 @@ var (
 	elsewhere   = broker.Log{Topic: broker.Enriched, Partition: 3}
 	findings    = broker.Log{Topic: broker.Findings, Partition: 2}
 	deadLetters = broker.Log{Topic: broker.DeadLetters, Partition: 1}
+	closed      = broker.Log{Topic: broker.Closed, Partition: 1}
+	urgent      = broker.Log{Topic: broker.Findings, Partition: 2, Lane: schemas.LaneCritical}
 )
 
 // row is an encoded row that carries a number.
@@ -25,6 +29,8 @@ func row(to broker.Log, number int) []byte {
 		return (&schemas.Enriched{RowId: id, Sign: 1, Repo: "example.org/flight/log"}).AppendAvro(nil)
 	case broker.Findings:
 		return (&schemas.Finding{RowId: id, Sign: 1, Kind: "loop"}).AppendAvro(nil)
+	case broker.Closed:
+		return (&schemas.Closed{Key: id[:], Last: true}).AppendAvro(nil)
 	}
 	return (&schemas.DeadLetter{RowId: id, Reason: "invalid"}).AppendAvro(nil)
 }
@@ -54,6 +60,13 @@ func (b *bench) decode(from broker.Log, message []byte) frame {
 		header = f.Header
 		for i := range f.Rows {
 			ids = append(ids, f.Rows[i].RowId)
+		}
+	case broker.Closed:
+		var f schemas.ClosedFrame
+		b.must(f.DecodeMessage(message))
+		header = f.Header
+		for i := range f.Rows {
+			ids = append(ids, schemas.Id(f.Rows[i].Key))
 		}
 	default:
 		var f schemas.DeadLetterFrame
@@ -89,13 +102,18 @@ func (b *bench) frames(of broker.Log) []frame {
 }
 
 // rows checks that a log holds these rows of one source, each once and in this
-// order, in frames that name each other.
+// order, in frames that name each other. Where outputs stand with the commit,
+// the rows of one commit may be in several frames.
 func (b *bench) rows(of broker.Log, want ...int) []frame {
 	b.Helper()
 	var got []int
 	previous := int64(0)
 	frames := b.frames(of)
 	for i, f := range frames {
+		if i > 0 && b.installation.Transactional && f.FirstCommit == previous && f.PreviousCommit == frames[i-1].PreviousCommit {
+			got = append(got, f.rows...)
+			continue
+		}
 		if f.PreviousCommit != previous {
 			b.Errorf("%v: frame %d names commit %d as the one before, want %d", of, i, f.PreviousCommit, previous)
 		}
@@ -119,15 +137,15 @@ type said struct {
 
 func say(to broker.Log, rows ...int) said { return said{to, rows} }
 
-// worker is an owner that keeps what an engine keeps: the commit number and the
-// last commit with rows for each log.
+// worker is an owner that keeps what an engine keeps: the commit number and a
+// state, in which stands the last commit with rows for each log.
 type worker struct {
 	*bench
 	owner     broker.Owner
 	processor string
 	partition int
 	next      int64
-	said      map[broker.Log]int64
+	state     map[string]string
 	restored  []*schemas.Commit
 }
 
@@ -140,33 +158,63 @@ func (b *bench) acquire(c broker.Broker, name string) *worker {
 }
 
 func (b *bench) tryAcquire(c broker.Broker, name string) (*worker, error) {
-	w := &worker{bench: b, processor: "sessions", partition: 1, next: 1, said: map[broker.Log]int64{}}
+	w := b.worker("sessions", 1)
 	var err error
 	if w.owner, err = c.Acquire(b.ctx, w.processor, w.partition, name); err != nil {
 		return nil, err
 	}
-	return w, w.owner.Restore(b.ctx, func(commit *schemas.Commit) error {
-		w.restored = append(w.restored, commit)
-		w.committed(commit)
+	return w, w.restore()
+}
+
+// worker has no owner yet.
+func (b *bench) worker(processor string, partition int) *worker {
+	return &worker{bench: b, processor: processor, partition: partition, next: 1, state: map[string]string{}}
+}
+
+func (w *worker) restore() error {
+	return w.owner.Restore(w.ctx, func(c *schemas.Commit) error {
+		w.restored = append(w.restored, c)
+		w.committed(c)
 		return nil
 	})
 }
 
-// build makes the next commit.
+// saidKey is the state record that names the last commit with rows for a log.
+func saidKey(to broker.Log) string {
+	return fmt.Sprintf("said %s/%d/%s", to.Topic, to.Partition, to.Lane)
+}
+
+func (w *worker) lastSaid(to broker.Log) int64 {
+	number, _ := strconv.ParseInt(w.state[saidKey(to)], 10, 64)
+	return number
+}
+
+// build makes the next commit. It changes a few state records and deletes one
+// that an earlier commit has made.
 func (w *worker) build(outputs ...said) *schemas.Commit {
 	c := &schemas.Commit{
 		Processor: w.processor, Partition: int64(w.partition), Generation: 1,
 		CommitNumber: w.next, Epoch: w.owner.Epoch(), Owner: "worker",
 		Slices:    []schemas.Slice{{FirstMessage: w.next, NextMessage: w.next + 1}},
 		Watermark: 1000 * w.next,
-		Delta:     []schemas.Change{{Key: []byte("key"), Value: []byte("value")}},
+	}
+	set := func(key, value string) {
+		c.Delta = append(c.Delta, schemas.Change{Key: []byte(key), Value: []byte(value)})
+	}
+	set("commits", fmt.Sprint(w.next))
+	set(fmt.Sprint("record ", w.next), fmt.Sprint("of commit ", w.next))
+	set(fmt.Sprint("record ", w.next/3), fmt.Sprint("of commit ", w.next, " again"))
+	if w.next > 9 {
+		set(fmt.Sprint("record ", w.next-9), "")
 	}
 	for _, s := range outputs {
-		out := schemas.Output{Topic: s.to.Topic, Partition: int64(s.to.Partition), Previous: w.said[s.to], Schema: int64(broker.RowSchema(s.to.Topic))}
+		out := schemas.Output{Topic: s.to.Topic, Partition: int64(s.to.Partition), Lane: s.to.Lane,
+			Previous: w.lastSaid(s.to), Schema: int64(broker.RowSchema(s.to.Topic))}
 		for _, number := range s.rows {
 			out.Rows = append(out.Rows, row(s.to, number))
 		}
 		c.Outputs = append(c.Outputs, out)
+		set(saidKey(s.to), fmt.Sprint(w.next))
 	}
 	return c
 }
@@ -183,8 +231,12 @@ func (w *worker) try(outputs ...said) error {
 
 func (w *worker) committed(c *schemas.Commit) {
 	w.next = c.CommitNumber + 1
-	for _, out := range c.Outputs {
-		w.said[broker.Log{Topic: out.Topic, Partition: int(out.Partition)}] = c.CommitNumber
+	for _, change := range c.Delta {
+		if len(change.Value) == 0 {
+			delete(w.state, string(change.Key))
+		} else {
+			w.state[string(change.Key)] = string(change.Value)
+		}
 	}
 }
 
@@ -213,7 +265,7 @@ func (b *bench) script() *script {
 	if !ok {
 		b.Skip("the broker has no chains to write into")
 	}
-	w := &worker{bench: b, processor: "sessions", partition: 1, next: 1, said: map[broker.Log]int64{}}
+	w := b.worker("sessions", 1)
 	w.owner = dead{}
 	return &script{worker: w, store: store}
 }
@@ -244,7 +296,7 @@ func (s *script) storeCommit(c *schemas.Commit) {
 func (s *script) route(c *schemas.Commit, to broker.Log) {
 	s.Helper()
 	for _, out := range c.Outputs {
-		if out.Topic != to.Topic || int(out.Partition) != to.Partition {
+		if out.Topic != to.Topic || int(out.Partition) != to.Partition || out.Lane != to.Lane {
 			continue
 		}
 		header := schemas.RowHeader{

@@ -12,7 +12,17 @@ import (
 
 // Commits is the commit log of a processor's partition: one subject.
 func (b *Broker) Commits(processor string, partition int) commitlog.Chain {
-	return &chain{b, b.commitStream(), b.commitSubject(processor, partition)}
+	return &chain{b, b.commitStream(), b.chainSubject(commits, processor, partition)}
+}
+
+// Snapshots holds the parts of its snapshots.
+func (b *Broker) Snapshots(processor string, partition int) commitlog.Chain {
+	return &chain{b, b.snapshotStream(), b.chainSubject(snapshots, processor, partition)}
+}
+
+// Started holds one entry from its first commit on, in the stream of snapshots.
+func (b *Broker) Started(processor string, partition int) commitlog.Chain {
+	return &chain{b, b.snapshotStream(), b.chainSubject(started, processor, partition)}
 }
 
 // Rows is what one source has routed to a log: one subject.
@@ -101,6 +111,7 @@ func (c *chain) Scan(ctx context.Context, from, to uint64, each func(commitlog.E
 			case m.Position == 0:
 				continue
 			}
+			f.handedOut(m)
 			if err := each(commitlog.Entry{Position: m.Position, Payload: m.Payload}); err != nil {
 				return err
 			}
@@ -117,4 +128,14 @@ func (c *chain) Scan(ctx context.Context, from, to uint64, each func(commitlog.E
 
 func (c *chain) Append(ctx context.Context, payload []byte, after uint64) (uint64, error) {
 	return c.publish(ctx, c.subject, payload, jetstream.WithExpectLastSequencePerSubject(after))
+}
+
+func (c *chain) Purge(ctx context.Context, before uint64) error {
+	stream, err := c.stream(ctx, c.in)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	return asked(ctx, stream.Purge(limited, jetstream.WithPurgeSubject(c.subject), jetstream.WithPurgeSequence(before)))
 }

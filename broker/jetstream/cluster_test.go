@@ -26,10 +26,12 @@ func TestAClusterOfThreeKeepsTheContractOfABroker(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) brokertest.Installation {
 		config := jetstream.Config{
 			URL: nodes.urls(), Prefix: fmt.Sprint("cluster", installations.Add(1)),
+			LeaseTTL: leaseTTL, SnapshotCommits: snapshotCommits,
 			Layout: jetstream.Layout{Replicas: 3},
 		}
 		nodes.provision(t, config)
 		return brokertest.Installation{
+			LeaseTTL: leaseTTL, SnapshotCommits: snapshotCommits,
 			Open:    func(t *testing.T) broker.Broker { return connect(t, config) },
 			Restart: nodes.restartLeader,
 		}

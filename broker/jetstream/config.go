@@ -45,6 +45,18 @@ type Config struct {
 	Partitions int
 	// Timeout of one request to the server; default 5 s.
 	Timeout time.Duration
+	// ReadAhead is how many bytes a reader may have fetched before they are
+	// asked for; default 2 MiB. It is one message at least, and may be as much
+	// as the longest message.
+	ReadAhead int
+	// SnapshotCommits and SnapshotBytes are how long a commit log gets, in
+	// commits or in bytes, before the next snapshot is due; default 1,000 and
+	// 64 MiB.
+	SnapshotCommits, SnapshotBytes int64
+	// LeaseTTL is how long a worker that is dead or cut off keeps its
+	// partitions. Provision stores it, default 10 s, and every worker goes by
+	// what is stored.
+	LeaseTTL time.Duration
 	// Name of the connection as the server shows it; default "flightlog".
 	Name string
 
@@ -114,6 +126,18 @@ func (c *Config) Validate() error {
 	if c.Timeout < 0 {
 		wrong("timeout", c.Timeout, "must be longer than 0")
 	}
+	if c.ReadAhead < 0 {
+		wrong("read_ahead", c.ReadAhead, "must be more than 0")
+	}
+	if c.SnapshotCommits < 0 {
+		wrong("snapshot_commits", c.SnapshotCommits, "must be more than 0")
+	}
+	if c.SnapshotBytes < 0 {
+		wrong("snapshot_bytes", c.SnapshotBytes, "must be more than 0")
+	}
+	if c.LeaseTTL != 0 && c.LeaseTTL < time.Second {
+		wrong("lease_ttl", c.LeaseTTL, "must be 1s or longer")
+	}
 	return errors.Join(errs...)
 }
 
@@ -122,6 +146,7 @@ func (c Config) withDefaults() Config {
 	c.Prefix = cmp.Or(c.Prefix, "flightlog")
 	c.Generation = cmp.Or(c.Generation, 1)
 	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
+	c.ReadAhead = cmp.Or(c.ReadAhead, 2<<20)
 	c.Name = cmp.Or(c.Name, "flightlog")
 	return c
 }

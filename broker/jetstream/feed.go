@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -14,17 +15,17 @@ import (
 )
 
 const (
-	// pullMessages and pullBytes bound what one reader has on its way. The
-	// bytes hold several of the longest messages, and stay far below the 64 MB
-	// at which a server gives a slow connection up.
+	// pullMessages bounds what one reader has on its way, as Config.ReadAhead
+	// does in bytes.
 	pullMessages = 64
-	pullBytes    = 8 << 20
 	// After two heartbeats that do not come a consumer is given up. A cluster
 	// may lose the first pull of a consumer that it has just made.
 	pullExpiry    = 30 * time.Second
 	pullHeartbeat = 2 * time.Second
-	// feedMessages may wait between the connection and the reader's caller.
+	// feedMessages and feedBytes may wait between the connection and the
+	// reader's caller.
 	feedMessages = 16
+	feedBytes    = 256 << 10
 )
 
 // feed is the messages of a subject from a position on, in order and without a
@@ -36,7 +37,9 @@ type feed struct {
 	messages        chan fed
 	stop            context.CancelFunc
 
-	last uint64 // position of the last message that was fed
+	last   uint64 // position of the last message that was fed
+	queued atomic.Int64
+	room   chan struct{} // a signal when queued has become less
 }
 
 // fed is a message; or, at position 0, the news that nothing of the subject up
@@ -49,7 +52,7 @@ type fed struct {
 
 // follow starts a feed, which ends with stop or with the broker.
 func (b *Broker) follow(stream, subject string, from uint64) *feed {
-	f := &feed{b: b, stream: stream, subject: subject, messages: make(chan fed, feedMessages), last: from - 1}
+	f := &feed{b: b, stream: stream, subject: subject, messages: make(chan fed, feedMessages), last: from - 1, room: make(chan struct{}, 1)}
 	life, stop := context.WithCancel(b.life)
 	f.stop = stop
 	go f.run(life)
@@ -81,12 +84,30 @@ func (f *feed) run(life context.Context) {
 
 // feed gives the reader something, and tells whether it could.
 func (f *feed) feed(ctx context.Context, next fed) bool {
+	size := int64(len(next.Payload))
+	for f.queued.Load() > 0 && f.queued.Load()+size > feedBytes {
+		select {
+		case <-f.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	f.queued.Add(size)
 	select {
 	case f.messages <- next:
 		f.last = max(f.last, next.Position)
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// handedOut makes room for more: the reader's caller has a message.
+func (f *feed) handedOut(m fed) {
+	f.queued.Add(-int64(len(m.Payload)))
+	select {
+	case f.room <- struct{}{}:
+	default:
 	}
 }
 
@@ -113,9 +134,12 @@ func (f *feed) consume(life context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer f.remove(consumer)
+	defer f.b.remove(f.stream, consumer)
+	// A message that is longer than a whole pull would never come. The next
+	// pull is sent when the one before is used up.
+	pullBytes := max(f.b.config.ReadAhead-feedBytes, maxMessage+subjectMargin)
 	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), jetstream.PullThresholdMessages(1),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {
 		return err
@@ -163,6 +187,7 @@ func (f *feed) next(ctx context.Context, messages jetstream.MessagesContext) (re
 		Position:   meta.Sequence.Stream,
 		AppendedAt: meta.Timestamp.UnixMicro(),
 		Payload:    m.Data(),
+		Pending:    int64(meta.NumPending),
 	}}, meta.Sequence.Consumer}, nil
 }
 
@@ -200,10 +225,10 @@ func (f *feed) watchConnection(ctx context.Context, end context.CancelCauseFunc)
 }
 
 // remove deletes the consumer, which would go by itself a minute later.
-func (f *feed) remove(consumer jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(context.Background(), f.b.config.Timeout)
+func (b *Broker) remove(stream string, consumer jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), b.config.Timeout)
 	defer cancel()
-	_ = f.b.js.DeleteConsumer(ctx, f.stream, consumer.CachedInfo().Name)
+	_ = b.js.DeleteConsumer(ctx, stream, consumer.CachedInfo().Name)
 }
 
 // state asks a stream's leader for its first and last sequence.

@@ -163,6 +163,9 @@ func (b *Broker) installation(ctx context.Context) (string, error) {
 	return name, nil
 }
 
+// Generation is that of the config.
+func (b *Broker) Generation() int64 { return b.config.Generation }
+
 // Append publishes and waits for the acknowledgement, once: no retries.
 func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uint64, error) {
 	position, err := b.append(ctx, to, payload)
@@ -177,7 +180,7 @@ func (b *Broker) append(ctx context.Context, to broker.Log, payload []byte) (uin
 		return 0, err
 	}
 	stream, subject := b.place(to)
-	if to.Topic != broker.Events {
+	if broker.IsRowTopic(to.Topic) {
 		subject = b.rowSubject(to, sourceOf(producer, 0))
 	}
 	position, err := b.publish(ctx, subject, payload)
@@ -234,6 +237,14 @@ func (b *Broker) LastCommit(ctx context.Context, processor string, partition int
 	return c, nil
 }
 
+// History scans the commit log.
+func (b *Broker) History(ctx context.Context, processor string, partition int, each func(*schemas.Commit) error) error {
+	if err := commitlog.History(ctx, b.Commits(processor, partition), each); err != nil {
+		return fmt.Errorf("cannot read the commits of %s/%d: %w", processor, partition, err)
+	}
+	return nil
+}
+
 var processorPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 
 // Acquire makes an owner, which ends with Close.
@@ -252,6 +263,7 @@ func (b *Broker) Acquire(ctx context.Context, processor string, partition int, o
 		Processor: processor, Partition: partition, Partitions: partitions,
 		Generation: b.config.Generation, Owner: owner,
 		Timeout: b.config.Timeout, Patience: commitPatience, Linger: routeLinger,
+		SnapshotCommits: b.config.SnapshotCommits, SnapshotBytes: b.config.SnapshotBytes,
 	})
 }
 
@@ -267,14 +279,11 @@ func (b *Broker) check(ctx context.Context, l broker.Log) error {
 	if b.life.Err() != nil {
 		return broker.ErrClosed
 	}
-	if l.Topic != broker.Events && !broker.IsRowTopic(l.Topic) {
-		return fmt.Errorf("no topic %q: %w", l.Topic, broker.ErrNotProvisioned)
-	}
 	n, err := b.Partitions(ctx)
-	if err == nil && (l.Partition < 0 || l.Partition >= n) {
-		err = fmt.Errorf("there are %d partitions: %w", n, broker.ErrNotProvisioned)
+	if err != nil {
+		return err
 	}
-	return err
+	return commitlog.CheckLog(l, n)
 }
 
 // stream is a handle on a stream that exists.

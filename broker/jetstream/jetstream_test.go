@@ -13,13 +13,21 @@ import (
 	"github.com/flightlog/flightlog/broker/jetstream"
 )
 
-const token = "let-me-in"
+const (
+	token           = "let-me-in"
+	leaseTTL        = 2 * time.Second
+	snapshotCommits = 20
+)
 
 func TestEmbeddedJetStreamKeepsTheContractOfABroker(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) brokertest.Installation {
-		config := jetstream.Config{InProcess: embed(t, jetstream.EmbedConfig{Dir: t.TempDir()})}
+		config := jetstream.Config{
+			InProcess: embed(t, jetstream.EmbedConfig{Dir: t.TempDir()}),
+			LeaseTTL:  leaseTTL, SnapshotCommits: snapshotCommits,
+		}
 		provision(t, config, brokertest.Partitions)
 		return brokertest.Installation{
+			LeaseTTL: leaseTTL, SnapshotCommits: snapshotCommits,
 			Open: func(t *testing.T) broker.Broker { return connect(t, config) },
 		}
 	})
@@ -30,9 +38,10 @@ func TestJetStreamOverTCPKeepsTheContractOfABrokerThroughRestarts(t *testing.T) 
 		disk := jetstream.EmbedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Token: token}
 		server := embed(t, disk)
 		disk.Listen = strings.TrimPrefix(server.ClientURL(), "nats://")
-		config := jetstream.Config{URL: server.ClientURL(), Token: token}
+		config := jetstream.Config{URL: server.ClientURL(), Token: token, LeaseTTL: leaseTTL, SnapshotCommits: snapshotCommits}
 		provision(t, config, brokertest.Partitions)
 		return brokertest.Installation{
+			LeaseTTL: leaseTTL, SnapshotCommits: snapshotCommits,
 			Open: func(t *testing.T) broker.Broker { return connect(t, config) },
 			OpenLossy: func(t *testing.T) broker.Broker {
 				lossy := config

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Read opens a reader.
@@ -40,6 +41,52 @@ func (b *Broker) read(ctx context.Context, from broker.Log, after uint64) (*read
 	return r, nil
 }
 
+// Seek asks for the first message that was stored at a time or later: what is
+// before that has aged out or is older.
+func (b *Broker) Seek(ctx context.Context, in broker.Log, at int64) (uint64, error) {
+	position, err := b.seek(ctx, in, at)
+	if err != nil {
+		return 0, fmt.Errorf("cannot seek %s in %s/%d: %w", time.UnixMicro(at).UTC(), in.Topic, in.Partition, err)
+	}
+	return position, nil
+}
+
+func (b *Broker) seek(ctx context.Context, in broker.Log, at int64) (uint64, error) {
+	if err := b.check(ctx, in); err != nil {
+		return 0, err
+	}
+	stream, subject := b.place(in)
+	state, err := b.state(ctx, stream) // what comes after it, the consumer sees
+	if err != nil {
+		return 0, err
+	}
+	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
+	start := time.UnixMicro(at)
+	consumer, err := b.js.CreateConsumer(limited, stream, jetstream.ConsumerConfig{
+		FilterSubject: subject,
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &start,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, HeadersOnly: true,
+		InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return 0, asked(ctx, err)
+	}
+	defer b.remove(stream, consumer)
+	if consumer.CachedInfo().NumPending == 0 {
+		return state.LastSeq, nil
+	}
+	first, err := consumer.Next(jetstream.FetchContext(limited))
+	if err != nil {
+		return 0, asked(ctx, err)
+	}
+	meta, err := first.Metadata()
+	if err != nil {
+		return 0, err
+	}
+	return meta.Sequence.Stream - 1, nil
+}
+
 // reader is a [broker.Reader].
 type reader struct {
 	b      *Broker
@@ -62,6 +109,7 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 		}
 		next := r.ready[0]
 		r.ready = r.ready[1:]
+		r.feed.handedOut(next)
 		r.passed = max(r.passed, next.passed, next.Position)
 		if next.err != nil {
 			return broker.Message{}, r.failed(next.err)

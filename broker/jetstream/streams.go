@@ -18,9 +18,14 @@ import (
 
 // Names. A generation g of an installation with prefix p has
 //
-//	stream p-events      p.events.<partition>.<lane>
-//	stream p-gG-commits  p.gG.commit.<processor>.<partition>
-//	stream p-gG-<topic>  p.gG.<topic>.<partition>.<lane>.<processor>.<source partition>
+//	stream p-events         p.events.<partition>.<lane>
+//	stream p-config         p.config.0.normal
+//	stream p-gG-commits     p.gG.commit.<processor>.<partition>
+//	stream p-gG-snapshots   p.gG.snapshot.<processor>.<partition>
+//	                        p.gG.start.<processor>.<partition>
+//	stream p-gG-<topic>     p.gG.<topic>.<partition>.<lane>.<processor>.<source partition>
+//	bucket p-gG-leases      lease.<processor>.<partition>
+//	                        worker.<processor>.<worker>
 //
 // Whoever appends rows without being an owner is the processor "producer".
 const (
@@ -34,16 +39,21 @@ const (
 const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
+	ClosedAge = 90 * 24 * time.Hour
 )
+
+// leaseTTL is the default of Config.LeaseTTL.
+const leaseTTL = 10 * time.Second
 
 // Layout is how an installation is provisioned. Of a stream that exists already
 // only what is set here is changed.
 type Layout struct {
-	// Replicas of every stream; default 1.
+	// Replicas of every stream and bucket; default 1.
 	Replicas int
 	// EventsAge is how long events are kept; default 30 days. RowsAge is the
-	// same for the topics of rows; default 45 days.
-	EventsAge, RowsAge time.Duration
+	// same for the topics of rows; default 45 days. ClosedAge is that of the
+	// topic closed; default 90 days.
+	EventsAge, RowsAge, ClosedAge time.Duration
 	// EventsBytes is the size at which the topic of events refuses more;
 	// default: the server's disk.
 	EventsBytes int64
@@ -61,19 +71,43 @@ func (l *Layout) problems() []error {
 	if l.RowsAge < 0 {
 		errs = append(errs, fmt.Errorf("rows_age: %v: must be longer than 0", l.RowsAge))
 	}
+	if l.ClosedAge < 0 {
+		errs = append(errs, fmt.Errorf("closed_age: %v: must be longer than 0", l.ClosedAge))
+	}
 	if l.EventsBytes < 0 {
 		errs = append(errs, fmt.Errorf("events_bytes: %d: must be more than 0", l.EventsBytes))
 	}
 	return errs
 }
 
-// Provision makes the streams of an installation's generation; run again, it
-// changes what config.Layout says and nothing else. Another number of
-// partitions than before is an error.
+// Provision makes the streams and buckets of an installation's generation; run
+// again, it changes what config.Layout says and adds what an earlier release
+// did not have, and nothing else. Another number of partitions than before is
+// an error.
 //
 // Events are limited by age and size and refuse more when full; rows leave by
-// age only; the commit log keeps everything and is read from its leader.
+// age only; config, the commit log and snapshots have no limit. All but readers
+// go by the streams' leaders.
 func Provision(ctx context.Context, config Config, partitions int) error {
+	return provision(ctx, config, partitions, func(b *Broker, c *change) error {
+		ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
+		defer cancel()
+		return c.make(ctx)
+	})
+}
+
+// Plan is what Provision would do, one line for each change; nothing is done.
+func Plan(ctx context.Context, config Config, partitions int) ([]string, error) {
+	var plan []string
+	err := provision(ctx, config, partitions, func(_ *Broker, c *change) error {
+		plan = append(plan, c.what)
+		return nil
+	})
+	return plan, err
+}
+
+// provision calls each for every change that is missing.
+func provision(ctx context.Context, config Config, partitions int, each func(*Broker, *change) error) error {
 	if partitions < 1 || partitions > maxPartitions {
 		return fmt.Errorf("cannot provision: partitions: %d: must be 1 to %d", partitions, maxPartitions)
 	}
@@ -83,37 +117,76 @@ func Provision(ctx context.Context, config Config, partitions int) error {
 		return err
 	}
 	defer b.Close()
-	for _, stream := range b.layout() {
-		if err := b.provision(ctx, stream); err != nil {
-			return fmt.Errorf("cannot provision %s: stream %s: %w", b.config.Prefix, stream.Name, err)
+	for _, want := range b.layout() {
+		err := b.bring(ctx, want, each)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was faster
+			err = b.bring(ctx, want, each)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot provision %s: stream %s: %w", b.config.Prefix, want.Name, err)
 		}
 	}
 	return nil
 }
 
+// bring calls each if a stream is not as it should be.
+func (b *Broker) bring(ctx context.Context, want stream, each func(*Broker, *change) error) error {
+	change, err := b.change(ctx, want)
+	if err != nil || change == nil {
+		return err
+	}
+	return each(b, change)
+}
+
+// stream is a stream as it should be.
+type stream struct {
+	jetstream.StreamConfig
+	age time.Duration // that the config asks for, 0 = it leaves it to the default
+}
+
 // layout is the streams as they should be.
-func (b *Broker) layout() []jetstream.StreamConfig {
-	streams := []jetstream.StreamConfig{{
+func (b *Broker) layout() []stream {
+	layout := &b.config.Layout
+	streams := []stream{{jetstream.StreamConfig{
 		Name: b.eventsStream(), Subjects: []string{b.config.Prefix + "." + broker.Events + ".*.*"},
-		Discard: jetstream.DiscardNew, MaxAge: cmp.Or(b.config.Layout.EventsAge, EventsAge), MaxBytes: b.config.Layout.EventsBytes,
-	}, {
-		Name: b.commitStream(), Subjects: []string{b.generation() + ".commit.*.*"},
+		Discard: jetstream.DiscardNew, MaxAge: EventsAge, MaxBytes: layout.EventsBytes,
+		Metadata: map[string]string{installationMeta: newInstallation()},
+	}, layout.EventsAge}, {jetstream.StreamConfig{
+		Name: b.configStream(), Subjects: []string{b.config.Prefix + "." + broker.Config + ".*.*"},
 		Discard: jetstream.DiscardNew,
-	}}
+	}, 0}, {jetstream.StreamConfig{
+		Name: b.commitStream(), Subjects: []string{b.chainSubject(commits, "*", "*")},
+		Discard: jetstream.DiscardNew,
+	}, 0}, {jetstream.StreamConfig{
+		Name: b.snapshotStream(), Subjects: []string{b.chainSubject(snapshots, "*", "*"), b.chainSubject(started, "*", "*")},
+		Discard: jetstream.DiscardNew,
+	}, 0}, {jetstream.StreamConfig{ // as a client makes a bucket, but it is read from its leader
+		Name: "KV_" + b.leaseBucket(), Subjects: []string{"$KV." + b.leaseBucket() + ".>"},
+		Discard: jetstream.DiscardNew, MaxAge: leaseTTL,
+		MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
+	}, b.config.LeaseTTL}}
 	for _, topic := range broker.RowTopics() {
-		streams = append(streams, jetstream.StreamConfig{
+		age, asked := RowsAge, layout.RowsAge
+		if topic == broker.Closed {
+			age, asked = ClosedAge, layout.ClosedAge
+		}
+		streams = append(streams, stream{jetstream.StreamConfig{
 			Name: b.rowStream(topic), Subjects: []string{b.generation() + "." + topic + ".*.*.*.*"},
-			Discard: jetstream.DiscardOld, MaxAge: cmp.Or(b.config.Layout.RowsAge, RowsAge),
-		})
+			Discard: jetstream.DiscardOld, MaxAge: age,
+		}, asked})
 	}
 	for i := range streams {
-		streams[i].Storage = jetstream.FileStorage
-		streams[i].Retention = jetstream.LimitsPolicy
-		streams[i].Replicas = cmp.Or(b.config.Layout.Replicas, 1)
-		streams[i].Duplicates = 100 * time.Millisecond // the least: nothing relies on it
-		streams[i].Metadata = map[string]string{partitionsMeta: strconv.Itoa(b.config.Partitions)}
+		s := &streams[i]
+		s.MaxAge = cmp.Or(s.age, s.MaxAge)
+		s.Storage = jetstream.FileStorage
+		s.Retention = jetstream.LimitsPolicy
+		s.Replicas = cmp.Or(layout.Replicas, 1)
+		s.Duplicates = 100 * time.Millisecond // the least: nothing relies on it
+		if s.Metadata == nil {
+			s.Metadata = map[string]string{}
+		}
+		s.Metadata[partitionsMeta] = strconv.Itoa(b.config.Partitions)
 	}
-	streams[0].Metadata[installationMeta] = newInstallation()
 	return streams
 }
 
@@ -124,46 +197,60 @@ func newInstallation() string {
 	return fmt.Sprintf("%x", id)
 }
 
-// provision makes one stream, or brings the one that exists to the layout.
-func (b *Broker) provision(ctx context.Context, want jetstream.StreamConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
+// change is what has to be done to one stream.
+type change struct {
+	what string
+	make func(ctx context.Context) error
+}
+
+// change compares a stream with the layout; nil where nothing has to be done.
+func (b *Broker) change(ctx context.Context, want stream) (*change, error) {
+	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
-	existing, err := b.js.Stream(ctx, want.Name)
+	existing, err := b.js.Stream(limited, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = b.js.CreateStream(ctx, want)
-		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		what := fmt.Sprintf("create stream %s: subjects %s, max_age %v, max_bytes %d, replicas %d",
+			want.Name, strings.Join(want.Subjects, " "), want.MaxAge, want.MaxBytes, want.Replicas)
+		return &change{what, func(ctx context.Context) error {
+			_, err := b.js.CreateStream(ctx, want.StreamConfig)
 			return asked(ctx, err)
-		}
-		existing, err = b.js.Stream(ctx, want.Name) // another process was faster
+		}}, nil
 	}
 	if err != nil {
-		return asked(ctx, err)
+		return nil, asked(ctx, err)
 	}
 	have := existing.CachedInfo().Config
 	if n, err := partitionsOf(have); err != nil || n != b.config.Partitions {
-		return cmp.Or(err, fmt.Errorf("it has %d partitions, not %d: the number never changes in a generation's life",
+		return nil, cmp.Or(err, fmt.Errorf("it has %d partitions, not %d: the number never changes in a generation's life",
 			n, b.config.Partitions))
 	}
+	var changes []string
+	note := func(what string, from, to any) { changes = append(changes, fmt.Sprintf("%s %v -> %v", what, from, to)) }
 	update := have
-	if b.config.Layout.Replicas != 0 {
+	if b.config.Layout.Replicas != 0 && have.Replicas != want.Replicas {
 		update.Replicas = want.Replicas
+		note("replicas", have.Replicas, want.Replicas)
 	}
-	events := want.Name == b.eventsStream()
-	if events && b.config.Layout.EventsAge != 0 || want.Discard == jetstream.DiscardOld && b.config.Layout.RowsAge != 0 {
+	if want.age != 0 && have.MaxAge != want.MaxAge {
 		update.MaxAge = want.MaxAge
+		note("max_age", have.MaxAge, want.MaxAge)
 	}
-	if events && b.config.Layout.EventsBytes != 0 {
+	if want.MaxBytes != 0 && have.MaxBytes != want.MaxBytes {
 		update.MaxBytes = want.MaxBytes
+		note("max_bytes", have.MaxBytes, want.MaxBytes)
 	}
-	if events && have.Metadata[installationMeta] == "" { // of before there were names
+	if name := want.Metadata[installationMeta]; name != "" && have.Metadata[installationMeta] == "" { // of before there were names
 		update.Metadata = maps.Clone(have.Metadata)
-		update.Metadata[installationMeta] = want.Metadata[installationMeta]
+		update.Metadata[installationMeta] = name
+		changes = append(changes, "a name for the installation")
 	}
-	if maps.Equal(update.Metadata, have.Metadata) && update.Replicas == have.Replicas && update.MaxAge == have.MaxAge && update.MaxBytes == have.MaxBytes {
-		return nil
+	if len(changes) == 0 {
+		return nil, nil
 	}
-	_, err = b.js.UpdateStream(ctx, update)
-	return asked(ctx, err)
+	return &change{"change stream " + want.Name + ": " + strings.Join(changes, ", "), func(ctx context.Context) error {
+		_, err := b.js.UpdateStream(ctx, update)
+		return asked(ctx, err)
+	}}, nil
 }
 
 // partitionsOf is the number that a stream was provisioned with.
@@ -176,21 +263,32 @@ func partitionsOf(stream jetstream.StreamConfig) (int, error) {
 	return n, nil
 }
 
-func (b *Broker) eventsStream() string { return b.config.Prefix + "-" + broker.Events }
-func (b *Broker) commitStream() string {
-	return fmt.Sprintf("%s-g%d-commits", b.config.Prefix, b.config.Generation)
-}
+// Kinds of chains of a processor's partition, as subjects name them.
+const (
+	commits   = "commit"
+	snapshots = "snapshot"
+	started   = "start"
+)
+
+func (b *Broker) eventsStream() string   { return b.config.Prefix + "-" + broker.Events }
+func (b *Broker) configStream() string   { return b.config.Prefix + "-" + broker.Config }
+func (b *Broker) commitStream() string   { return b.rowStream("commits") }
+func (b *Broker) snapshotStream() string { return b.rowStream("snapshots") }
+func (b *Broker) leaseBucket() string    { return b.rowStream("leases") }
+
+// rowStream is the stream of a topic of this generation.
 func (b *Broker) rowStream(topic string) string {
 	return fmt.Sprintf("%s-g%d-%s", b.config.Prefix, b.config.Generation, topic)
 }
 
-// generation begins the subjects of everything but events.
+// generation begins the subjects of everything but events and config.
 func (b *Broker) generation() string {
 	return fmt.Sprintf("%s.g%d", b.config.Prefix, b.config.Generation)
 }
 
-func (b *Broker) commitSubject(processor string, partition int) string {
-	return fmt.Sprintf("%s.commit.%s.%d", b.generation(), processor, partition)
+// chainSubject is the subject of a chain; "*" for every processor or partition.
+func (b *Broker) chainSubject(kind, processor string, partition any) string {
+	return fmt.Sprintf("%s.%s.%s.%v", b.generation(), kind, processor, partition)
 }
 
 // rowSubject is the subject of one source's rows in a log; source "*.*" is all.
@@ -204,8 +302,8 @@ func sourceOf(processor string, partition int) string {
 
 // place is the stream of a log, and the subject of all its messages.
 func (b *Broker) place(l broker.Log) (stream, subject string) {
-	if l.Topic == broker.Events {
-		return b.eventsStream(), fmt.Sprintf("%s.%s.%d.%s", b.config.Prefix, broker.Events, l.Partition, l.Lane)
+	if !broker.IsRowTopic(l.Topic) {
+		return b.config.Prefix + "-" + l.Topic, fmt.Sprintf("%s.%s.%d.%s", b.config.Prefix, l.Topic, l.Partition, l.Lane)
 	}
 	return b.rowStream(l.Topic), b.rowSubject(l, "*.*")
 }

@@ -12,12 +12,26 @@ import (
 	"github.com/flightlog/flightlog/broker/internal/commitlog"
 )
 
-// commits is the topic of commit logs; no reader gets at it.
-const commits = "commits of "
+// Topics that no reader gets at, each followed by a processor.
+const (
+	commits   = "commits of "
+	snapshots = "snapshots of "
+	started   = "start of "
+)
 
 // Commits is the commit log of a processor's partition.
 func (l *logs) Commits(processor string, partition int) commitlog.Chain {
 	return &chain{l, broker.Log{Topic: commits + processor, Partition: partition}, processor}
+}
+
+// Snapshots holds the parts of its snapshots.
+func (l *logs) Snapshots(processor string, partition int) commitlog.Chain {
+	return &chain{l, broker.Log{Topic: snapshots + processor, Partition: partition}, processor}
+}
+
+// Started holds one entry from its first commit on.
+func (l *logs) Started(processor string, partition int) commitlog.Chain {
+	return &chain{l, broker.Log{Topic: started + processor, Partition: partition}, processor}
 }
 
 // Rows is what one source has routed to a log.
@@ -31,7 +45,7 @@ func (l *logs) Destinations(_ context.Context, processor string, source int) ([]
 	defer l.mu.Unlock()
 	var found []broker.Log
 	for of, log := range l.logs {
-		if !strings.HasPrefix(of.Topic, commits) && log.last(sourceName(processor, source)).Position != 0 {
+		if broker.IsRowTopic(of.Topic) && log.last(sourceName(processor, source)).Position != 0 {
 			found = append(found, of)
 		}
 	}
@@ -102,6 +116,19 @@ func (c *chain) Append(ctx context.Context, payload []byte, after uint64) (uint6
 		return 0, broker.ErrUnknown
 	}
 	return position, nil
+}
+
+func (c *chain) Purge(ctx context.Context, before uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, old := c.log(c.of), *c.log(c.of)
+	l.messages, l.sources = nil, nil
+	for i, m := range old.messages {
+		if old.sources[i] != c.source || m.Position >= before {
+			l.messages, l.sources = append(l.messages, m), append(l.sources, old.sources[i])
+		}
+	}
+	return ctx.Err()
 }
 
 // last is the newest message of a source ("" = of any).

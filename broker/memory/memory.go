@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sort"
 	"sync"
 	"time"
 
@@ -30,6 +31,12 @@ type Option func(*logs)
 // A clock that goes back makes no log go back.
 func WithClock(now func() int64) Option { return func(l *logs) { l.now = now } }
 
+// WithSnapshots makes snapshots due after a number of commits or of bytes of
+// the commit log.
+func WithSnapshots(commits, bytes int64) Option {
+	return func(l *logs) { l.snapshotCommits, l.snapshotBytes = commits, bytes }
+}
+
 // Broker is a [broker.Broker] in memory. Closing it ends its owners and readers
 // and leaves the logs to its other handles.
 type Broker struct {
@@ -45,6 +52,7 @@ func New(partitions int, options ...Option) *Broker {
 		partitions:   partitions,
 		now:          func() int64 { return time.Now().UnixMicro() },
 		logs:         map[broker.Log]*log{},
+		leases:       map[string]leaseEntry{}, leasesChanged: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(l)
@@ -80,6 +88,9 @@ func (b *Broker) Partitions(context.Context) (int, error) { return b.partitions,
 
 // Installation is made at random by New.
 func (b *Broker) Installation(context.Context) (string, error) { return b.installation, nil }
+
+// Generation is 1.
+func (b *Broker) Generation() int64 { return Generation }
 
 // Append stores a copy of payload.
 func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uint64, error) {
@@ -117,6 +128,21 @@ func (b *Broker) End(ctx context.Context, of broker.Log) (uint64, error) {
 	return b.log(of).last("").Position, nil
 }
 
+// Seek searches the append times.
+func (b *Broker) Seek(ctx context.Context, in broker.Log, at int64) (uint64, error) {
+	if err := b.check(ctx, in); err != nil {
+		return 0, fmt.Errorf("cannot seek in %s/%d: %w", in.Topic, in.Partition, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	log := b.log(in)
+	i := sort.Search(len(log.messages), func(i int) bool { return log.messages[i].AppendedAt >= at })
+	if i < len(log.messages) {
+		return log.messages[i].Position - 1, nil
+	}
+	return max(log.expired, log.last("").Position), nil
+}
+
 // LastCommit reads the tail of a processor's partition.
 func (b *Broker) LastCommit(ctx context.Context, processor string, partition int) (*schemas.Commit, error) {
 	last, err := b.Commits(processor, partition).Last(ctx)
@@ -124,6 +150,14 @@ func (b *Broker) LastCommit(ctx context.Context, processor string, partition int
 		return nil, err
 	}
 	return commitlog.DecodeCommit(last)
+}
+
+// History scans the commit log.
+func (b *Broker) History(ctx context.Context, processor string, partition int, each func(*schemas.Commit) error) error {
+	if err := commitlog.History(ctx, b.Commits(processor, partition), each); err != nil {
+		return fmt.Errorf("cannot read the commits of %s/%d: %w", processor, partition, err)
+	}
+	return nil
 }
 
 // Acquire makes an owner. It ends with the broker's Close.
@@ -135,6 +169,7 @@ func (b *Broker) Acquire(ctx context.Context, processor string, partition int, o
 		Processor: processor, Partition: partition, Partitions: b.partitions,
 		Generation: Generation, Owner: owner,
 		Timeout: time.Second, Patience: time.Second,
+		SnapshotCommits: b.snapshotCommits, SnapshotBytes: b.snapshotBytes,
 	})
 }
 
@@ -151,12 +186,8 @@ func (b *Broker) check(ctx context.Context, l broker.Log) error {
 		return ctx.Err()
 	case b.life.Err() != nil:
 		return broker.ErrClosed
-	case l.Topic != broker.Events && !broker.IsRowTopic(l.Topic):
-		return fmt.Errorf("no topic %q: %w", l.Topic, broker.ErrNotProvisioned)
-	case l.Partition < 0 || l.Partition >= b.partitions:
-		return fmt.Errorf("there are %d partitions: %w", b.partitions, broker.ErrNotProvisioned)
 	}
-	return nil
+	return commitlog.CheckLog(l, b.partitions)
 }
 
 // logs is what all handles share.
@@ -165,10 +196,16 @@ type logs struct {
 	partitions   int
 	now          func() int64
 
+	snapshotCommits, snapshotBytes int64
+
 	mu      sync.Mutex
 	logs    map[broker.Log]*log
 	end     uint64 // positions are shared by all logs, as by those of one stream
 	loseAck bool
+
+	leases        map[string]leaseEntry // by processor and key
+	lastRevision  uint64
+	leasesChanged chan struct{} // closed when one has come or was deleted
 }
 
 // log is the messages of one log. A source is who appended: chains of several

@@ -3,6 +3,7 @@ package memory_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/brokertest"
@@ -11,8 +12,9 @@ import (
 
 func TestMemoryKeepsTheContractOfABroker(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) brokertest.Installation {
-		b := memory.New(brokertest.Partitions)
+		b := memory.New(brokertest.Partitions, memory.WithSnapshots(20, 1<<30))
 		return brokertest.Installation{
+			LeaseTTL: time.Second, SnapshotCommits: 20,
 			Open: func(*testing.T) broker.Broker { return b.Handle() },
 			OpenLossy: func(*testing.T) broker.Broker {
 				b.LoseNextAck()

@@ -32,6 +32,7 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 		}
 		if i < len(log.messages) {
 			m := log.messages[i]
+			m.Pending = int64(len(log.messages) - i - 1)
 			r.b.mu.Unlock()
 			m.Payload = bytes.Clone(m.Payload)
 			r.after = m.Position

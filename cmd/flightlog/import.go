@@ -23,8 +23,9 @@ import (
 
 // importOptions are the flags of import.
 type importOptions struct {
-	data, out, mode, org string
-	json                 bool
+	place
+	out, mode, org string
+	json           bool
 }
 
 func importCommand() *cobra.Command {
@@ -55,7 +56,7 @@ again adds nothing. If 'flightlog up' runs on the data folder, it is used.`,
 }
 
 func importFlags(c *cobra.Command, o *importOptions) {
-	dataFlag(c, &o.data)
+	o.place.flags(c)
 	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, deadletters.ndjson")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
@@ -67,10 +68,6 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 	if err != nil {
 		return err
 	}
-	folder, err := dataFolder(o.data)
-	if err != nil {
-		return err
-	}
 	sources, err := findSources(paths)
 	if err != nil {
 		return err
@@ -78,7 +75,7 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 	if len(sources) == 0 {
 		return fmt.Errorf("nothing to import under %q: no transcripts (*.jsonl), hooks.ndjson or otlp-*.ndjson", paths)
 	}
-	in, err := startOrJoin(ctx, folder)
+	in, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -204,7 +201,7 @@ func (in *installation) settledPartition(ctx context.Context, p int, last int64)
 			return err
 		}
 		if c != nil {
-			next := c.Slices[len(c.Slices)-1]
+			next := normalSlice(c)
 			if said < 0 && !c.More && (next.NextMessage > last || next.NextMessage == last && next.NextIndex == 0) {
 				said = c.CommitNumber
 			}
@@ -224,6 +221,16 @@ func (in *installation) settledPartition(ctx context.Context, p int, last int64)
 			return ctx.Err()
 		}
 	}
+}
+
+// normalSlice is where a commit stands in the normal lane.
+func normalSlice(c *schemas.Commit) schemas.Slice {
+	for _, s := range c.Slices {
+		if s.Lane == schemas.LaneNormal {
+			return s
+		}
+	}
+	return schemas.Slice{}
 }
 
 // bar is a progress bar on a terminal, and nothing elsewhere.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -19,11 +20,11 @@ import (
 	"github.com/flightlog/flightlog/broker/jetstream"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/sessions"
-	"github.com/flightlog/flightlog/schemas"
 )
 
-// installation is a data folder with an embedded broker, as one process uses
-// it: either it runs the broker itself, or it talks to the `up` that does.
+// installation is what a process uses of an installation: a broker that it
+// talks to, or a data folder with an embedded one, which it runs itself or
+// reaches through the `up` that does.
 //
 //	<data>/lock          held by the process that runs the broker
 //	<data>/address.json  where that process listens on loopback (0600)
@@ -33,7 +34,7 @@ type installation struct {
 	folder string
 	lock   *flock.Flock
 	server *jetstream.Server // nil when another process runs the broker
-	broker *jetstream.Broker
+	broker broker.Broker
 }
 
 // partitions of an embedded broker (DESIGN §3).
@@ -70,7 +71,7 @@ var errRunning = errors.New("another flightlog runs on this data folder")
 
 // start runs the broker of a data folder in this process. With listen, other
 // processes on this machine can join.
-func start(ctx context.Context, folder, listen string) (*installation, error) {
+func start(ctx context.Context, folder, listen string, generation int64) (*installation, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data folder: %w", err)
 	}
@@ -86,14 +87,14 @@ func start(ctx context.Context, folder, listen string) (*installation, error) {
 		in.Close()
 		return nil, err
 	}
-	if err := in.serve(ctx, listen); err != nil {
+	if err := in.serve(ctx, listen, generation); err != nil {
 		in.Close()
 		return nil, err
 	}
 	return in, nil
 }
 
-func (in *installation) serve(ctx context.Context, listen string) (err error) {
+func (in *installation) serve(ctx context.Context, listen string, generation int64) (err error) {
 	var secret [16]byte
 	if _, err := rand.Read(secret[:]); err != nil {
 		return err
@@ -104,13 +105,15 @@ func (in *installation) serve(ctx context.Context, listen string) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot start the embedded broker: %w", err)
 	}
-	cfg := jetstream.Config{InProcess: in.server, Token: token}
+	cfg := jetstream.Config{InProcess: in.server, Token: token, Generation: generation}
 	if err := jetstream.Provision(ctx, cfg, partitions); err != nil {
 		return fmt.Errorf("cannot provision the embedded broker: %w", err)
 	}
-	if in.broker, err = jetstream.Connect(ctx, cfg); err != nil {
+	b, err := jetstream.Connect(ctx, cfg)
+	if err != nil {
 		return fmt.Errorf("cannot connect to the embedded broker: %w", err)
 	}
+	in.broker = b
 	if listen == "" {
 		return nil
 	}
@@ -124,7 +127,7 @@ func (in *installation) serve(ctx context.Context, listen string) (err error) {
 func (in *installation) addressFile() string { return filepath.Join(in.folder, "address.json") }
 
 // join talks to the up that runs on a data folder.
-func join(ctx context.Context, folder string) (*installation, error) {
+func join(ctx context.Context, folder string, generation int64) (*installation, error) {
 	in := &installation{folder: folder}
 	text, err := os.ReadFile(in.addressFile())
 	if err != nil {
@@ -134,20 +137,22 @@ func join(ctx context.Context, folder string) (*installation, error) {
 	if err := json.Unmarshal(text, &a); err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", in.addressFile(), err)
 	}
-	if in.broker, err = jetstream.Connect(ctx, jetstream.Config{URL: a.URL, Token: a.Token}); err != nil {
+	b, err := jetstream.Connect(ctx, jetstream.Config{URL: a.URL, Token: a.Token, Generation: generation})
+	if err != nil {
 		return nil, fmt.Errorf("cannot reach the flightlog that runs on %s (pid %d): %w", folder, a.PID, err)
 	}
+	in.broker = b
 	return in, nil
 }
 
 // startOrJoin runs the broker, or joins the up that does.
-func startOrJoin(ctx context.Context, folder string) (*installation, error) {
+func startOrJoin(ctx context.Context, folder string, generation int64) (*installation, error) {
 	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		in, err := start(ctx, folder, "")
+		in, err := start(ctx, folder, "", generation)
 		if !errors.Is(err, errRunning) {
 			return in, err
 		}
-		if in, err = join(ctx, folder); err == nil || wait > 2*time.Second {
+		if in, err = join(ctx, folder, generation); err == nil || wait > 2*time.Second {
 			return in, err
 		}
 		select { // the other may be about to start, or to end
@@ -158,15 +163,23 @@ func startOrJoin(ctx context.Context, folder string) (*installation, error) {
 	}
 }
 
-// process runs the processors until ctx ends. It must run where the broker
-// does; one that joined leaves it to that process.
-func (in *installation) process(ctx context.Context, committed func(*schemas.Commit)) error {
-	return engine.Run(ctx, engine.Config{
-		Broker:    in.broker,
-		Processor: sessions.New(),
-		Owner:     "up-" + strconv.Itoa(os.Getpid()),
-		Committed: committed,
-	})
+// process runs the processors until ctx ends. Without an admin nobody is told
+// how it goes.
+func (in *installation) process(ctx context.Context, a *admin) error {
+	config := engine.Config{Broker: in.broker, Processor: sessions.New(), Owner: workerName()}
+	if a != nil {
+		config.Metrics, config.Status = a.engine, &a.workers
+	}
+	return engine.Run(ctx, config)
+}
+
+// workerName is another one for each process.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	return host + "-" + strconv.Itoa(os.Getpid()) + "-" + strings.ToLower(rand.Text()[:6])
 }
 
 // Close stops what this process runs of the installation.
@@ -182,8 +195,6 @@ func (in *installation) Close() {
 		_ = in.lock.Unlock()
 	}
 }
-
-var _ broker.Broker = (*jetstream.Broker)(nil)
 
 // replaceFile writes a private file in one step.
 func replaceFile(path string, text []byte) error {

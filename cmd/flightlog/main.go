@@ -33,8 +33,11 @@ func main() {
 	}
 }
 
+// serves is the annotation of a command that runs for long: it logs what it does.
+const serves = "serves"
+
 func command() *cobra.Command {
-	var verbose bool
+	var verbose, jsonLogs bool
 	root := &cobra.Command{
 		Use:   "flightlog",
 		Short: "The flight recorder for coding agents",
@@ -50,16 +53,29 @@ Nothing leaves this machine, and in the default capture mode (metadata) no text
 of prompts, arguments, outputs or answers is kept.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			level := slog.LevelWarn
-			if verbose {
-				level = slog.LevelDebug
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := settle(c); err != nil {
+				return err
 			}
-			slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+			options := slog.HandlerOptions{Level: slog.LevelWarn}
+			if c.Annotations[serves] != "" {
+				options.Level = slog.LevelInfo
+			}
+			if verbose {
+				options.Level = slog.LevelDebug
+			}
+			var handler slog.Handler = slog.NewTextHandler(os.Stderr, &options)
+			if jsonLogs {
+				handler = slog.NewJSONHandler(os.Stderr, &options)
+			}
+			slog.SetDefault(slog.New(handler))
+			return nil
 		},
 	}
 	root.PersistentFlags().BoolVarP(&verbose, "verbose", "v", false, "log what happens inside, on stderr")
+	root.PersistentFlags().BoolVar(&jsonLogs, "json-logs", false, "log in JSON")
+	root.PersistentFlags().String(configFlag, "", "YAML file with settings: names of flags and their values; FLIGHTLOG_NAME in the environment goes before it")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), versionCommand())
+	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), processCommand(), provisionCommand(), versionCommand())
 	return root
 }

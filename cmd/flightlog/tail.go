@@ -24,7 +24,8 @@ import (
 var tailTopics = []string{broker.Enriched, broker.DeadLetters, broker.Events}
 
 func tailCommand() *cobra.Command {
-	var data, since string
+	var at place
+	var since string
 	var where []string
 	var follow bool
 	c := &cobra.Command{
@@ -46,11 +47,8 @@ or keep the highest version of each fact_key whose sign is 1.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			folder, err := dataFolder(data)
-			if err != nil {
-				return err
-			}
 			t := tail{topic: args[0], out: bufio.NewWriter(c.OutOrStdout())}
+			var err error
 			if t.since, err = parseSince(since, time.Now()); err != nil {
 				return err
 			}
@@ -64,13 +62,15 @@ or keep the highest version of each fact_key whose sign is 1.`,
 			if err := t.checkColumns(); err != nil {
 				return err
 			}
-			if _, err := os.Stat(folder); err != nil {
+			if folder, err := dataFolder(at.data); err != nil {
+				return err
+			} else if _, err := os.Stat(folder); err != nil && at.broker == "" {
 				return fmt.Errorf("there is no data: %w", err)
 			}
 			if follow {
-				return t.followUp(c.Context(), folder)
+				return t.followUp(c.Context(), &at)
 			}
-			in, err := startOrJoin(c.Context(), folder)
+			in, err := at.open(c.Context())
 			if err != nil {
 				return err
 			}
@@ -78,10 +78,10 @@ or keep the highest version of each fact_key whose sign is 1.`,
 			return errors.Join(rows(c.Context(), in.broker, t.topic, t.message), t.out.Flush())
 		},
 	}
-	dataFlag(c, &data)
+	at.flags(c)
 	c.Flags().StringVar(&since, "since", "", "only what occurred since then: a duration (90m, 24h), a day (2026-11-23) or a time (2026-11-23T10:00:00Z)")
 	c.Flags().StringArrayVar(&where, "where", nil, "only rows with column=value; may be given several times, all must hold")
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on and print what comes, until interrupted; needs a running up")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on and print what comes, until interrupted; needs a running up, or --broker")
 	return c
 }
 
@@ -128,32 +128,34 @@ func (t *tail) checkColumns() error {
 	return nil
 }
 
-// followUp follows the topic of a running up, until ctx ends or that up does.
-func (t *tail) followUp(ctx context.Context, folder string) error {
-	in, err := join(ctx, folder)
+// followUp follows the topic until ctx ends, or the up whose broker it is.
+func (t *tail) followUp(ctx context.Context, at *place) error {
+	in, err := at.reach(ctx)
 	if err != nil {
-		return fmt.Errorf("cannot follow: no 'flightlog up' runs on %s", folder)
+		return fmt.Errorf("cannot follow: %w", err)
 	}
 	defer in.Close()
 	n, err := in.broker.Partitions(ctx)
 	if err != nil {
 		return err
 	}
-	address, err := os.ReadFile(in.addressFile())
-	if err != nil {
-		return err
-	}
 	b := in.broker
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	go func() {
-		for ctx.Err() == nil {
-			if now, err := os.ReadFile(in.addressFile()); err != nil || !bytes.Equal(now, address) {
-				stop(errors.New("the flightlog up that it followed has ended"))
-			}
-			time.Sleep(time.Second)
+	if in.folder != "" {
+		address, err := os.ReadFile(in.addressFile())
+		if err != nil {
+			return err
 		}
-	}()
+		go func() {
+			for ctx.Err() == nil {
+				if now, err := os.ReadFile(in.addressFile()); err != nil || !bytes.Equal(now, address) {
+					stop(errors.New("the flightlog up that it followed has ended"))
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+	}
 	var readers sync.WaitGroup
 	for p := range n {
 		readers.Go(func() {

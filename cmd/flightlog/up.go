@@ -15,6 +15,8 @@ import (
 
 func upCommand() *cobra.Command {
 	var data, listen, out string
+	var generation int64
+	var admin string
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run the pipeline in one process: broker, processors, sinks",
@@ -24,7 +26,8 @@ and Ctrl-C; whatever was committed when it dies is there when it starts again.
 
 While it runs, 'flightlog import' and 'flightlog tail' on the same data folder
 use it. It listens on loopback only.`,
-		Args: cobra.NoArgs,
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{serves: "yes"},
 		RunE: func(c *cobra.Command, _ []string) error {
 			folder, err := dataFolder(data)
 			if err != nil {
@@ -33,17 +36,19 @@ use it. It listens on loopback only.`,
 			if out == "" {
 				out = filepath.Join(folder, "rows")
 			}
-			return up(c.Context(), c, folder, listen, out)
+			return up(c.Context(), c, folder, listen, out, admin, generation)
 		},
 	}
 	dataFlag(c, &data)
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback address for other flightlog commands on this machine; port 0 = any free one")
 	c.Flags().StringVar(&out, "out", "", "folder for the rows (default <data>/rows)")
+	c.Flags().Int64Var(&generation, "generation", 1, "generation of log, state and rows to run")
+	adminFlag(c, &admin)
 	return c
 }
 
-func up(ctx context.Context, c *cobra.Command, folder, listen, out string) error {
-	in, err := start(ctx, folder, listen)
+func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress string, generation int64) error {
+	in, err := start(ctx, folder, listen, generation)
 	if err != nil {
 		return err
 	}
@@ -55,6 +60,11 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out string) error
 	defer sink.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	a, err := serveAdmin(ctx, adminAddress)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
 	// The sink ends after the processors, so that it has their last rows.
 	sinkCtx, stopSink := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSink()
@@ -65,11 +75,11 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out string) error
 		}
 	})
 	processors.Go(func() {
-		if err := in.process(ctx, nil); err != nil {
+		if err := in.process(ctx, a); err != nil {
 			stop(fmt.Errorf("the sessions processor stopped: %w", err))
 		}
 	})
-	fmt.Fprintf(c.ErrOrStderr(), "flightlog is up: data in %s, rows in %s\n", folder, out)
+	fmt.Fprintf(c.ErrOrStderr(), "flightlog is up: data in %s, rows in %s%s\n", folder, out, a.where())
 	<-ctx.Done()
 	processors.Wait()
 	stopSink()

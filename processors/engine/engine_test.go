@@ -142,7 +142,7 @@ func TestAnEventThatPanicsTheFoldIsADeadLetterAndItsNeighboursCount(t *testing.T
 			}
 		}
 	}
-	if next := last.Slices[0]; next.NextMessage != 3 || next.NextIndex != 0 {
+	if next := last.Slices[1]; next.NextMessage != 3 || next.NextIndex != 0 {
 		t.Errorf("the last commit stands at %d/%d, want 3/0", next.NextMessage, next.NextIndex)
 	}
 }
@@ -202,8 +202,7 @@ func TestATimerFiresByAppendTimeAndAPanickingOneIsTakenAway(t *testing.T) {
 func TestConfigPointersHoldFromTheirTimeOn(t *testing.T) {
 	h := harness(t, frame("a"))
 	for range 2 { // the same pointer twice is one
-		c := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: "prices", ConfigVersion: 7, EffectiveAt: h.Now + 5e6}
-		if err := h.Append(c.AppendMessage(nil)); err != nil {
+		if err := h.Config("prices", 7, []byte("text"), 1_000_000+5e6); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -9,8 +12,9 @@ import (
 )
 
 // Harness runs a processor over one partition without a broker: synchronous,
-// with a clock that the test turns. It goes through the same slices and
-// commits as a worker does. Not safe for concurrent use.
+// with a clock that the test turns and a state that can be looked at (as Kafka
+// Streams' TopologyTestDriver). It goes through the same slices and commits as
+// a worker does; what is archived can be reloaded. Not safe for concurrent use.
 type Harness struct {
 	// Commits that were made, oldest first; nil them to save memory.
 	Commits []*schemas.Commit
@@ -19,28 +23,49 @@ type Harness struct {
 
 	p        *partition
 	position uint64
+	closed   log // the topic closed
 }
 
 // NewHarness makes a harness whose clock stands at now, µs.
 func NewHarness(processor Processor, now int64) *Harness {
-	cfg := Config{Broker: nowhere{}, Processor: processor, Owner: "harness"}
+	h := &Harness{Now: now}
+	cfg := Config{Broker: nowhere{h}, Processor: processor, Owner: "harness", Watchdog: time.Hour}
 	if err := cfg.setDefaults(); err != nil {
 		panic(err)
 	}
-	h := &Harness{Now: now}
-	cfg.Committed = func(c *schemas.Commit) { h.Commits = append(h.Commits, c) }
-	h.p = &partition{cfg: cfg, owner: alone{}, state: newState(), log: cfg.Logger}
-	if err := h.p.head.decode(nil); err != nil {
-		panic(err)
-	}
+	cfg.Committed = h.committed
+	h.p = newPartition(cfg, 0)
+	h.p.owner = alone{}
 	return h
 }
 
-// Append puts a message into the input and folds as far as it goes.
-func (h *Harness) Append(payload []byte) error {
+func (h *Harness) committed(c *schemas.Commit) {
+	h.Commits = append(h.Commits, c)
+	for i := range c.Outputs {
+		if o := &c.Outputs[i]; o.Topic == broker.Closed {
+			h.closed = append(h.closed, broker.Message{Position: uint64(len(h.closed) + 1), AppendedAt: c.Now,
+				Payload: broker.AppendRows(nil, o.Topic, &schemas.RowHeader{FirstCommit: c.CommitNumber, LastCommit: c.CommitNumber}, o.Rows)})
+		}
+	}
+}
+
+// Append puts a message into the normal lane of the input and folds as far as
+// it goes.
+func (h *Harness) Append(payload []byte) error { return h.AppendTo(schemas.LaneNormal, payload) }
+
+// AppendTo is Append to a lane.
+func (h *Harness) AppendTo(to schemas.Lane, payload []byte) error {
 	h.position++
-	h.p.push(broker.Message{Position: h.position, AppendedAt: h.Now, Payload: payload})
-	for len(h.p.queue) > 0 || h.p.due() {
+	for _, l := range h.p.lanes {
+		if l.log.Lane != to {
+			continue
+		}
+		m := broker.Message{Position: h.position, AppendedAt: h.Now, Payload: payload}
+		if err := h.p.push(context.Background(), l, m, true); err != nil {
+			return err
+		}
+	}
+	for h.p.lanes[0].waiting+h.p.lanes[1].waiting > 0 || h.p.due() {
 		if err := h.p.step(context.Background()); err != nil {
 			return err
 		}
@@ -67,6 +92,18 @@ func (h *Harness) Advance(d time.Duration) error {
 	return h.Append(c.AppendMessage(nil))
 }
 
+// Config appends a pointer to a version of rules, prices or directory with
+// that text, in force from effectiveAt on, µs.
+func (h *Harness) Config(kind string, version int64, text []byte, effectiveAt int64) error {
+	c := h.p.configs
+	if c.texts == nil {
+		c.texts = map[pointer][]byte{}
+	}
+	c.texts[pointer{kind: kind, version: version}] = text
+	control := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: version, ConfigHash: schemas.TextHash(text), EffectiveAt: effectiveAt}
+	return h.AppendTo(schemas.LaneCritical, control.AppendMessage(nil))
+}
+
 // Rows are all rows that were said for a topic, in order, encoded.
 func (h *Harness) Rows(topic string) (rows [][]byte) {
 	for _, c := range h.Commits {
@@ -81,11 +118,17 @@ func (h *Harness) Rows(topic string) (rows [][]byte) {
 
 // Records is the number of state records and their size in bytes.
 func (h *Harness) Records() (n int, bytes int64) {
-	for key, r := range h.p.state.records {
-		bytes += int64(len(key) + len(r.value))
-	}
-	return len(h.p.state.records), bytes
+	return len(h.p.state.records), h.p.state.bytes
 }
+
+// Record is a state record by its key, nil if there is none.
+func (h *Harness) Record(key string) []byte { return h.p.state.records[key].value }
+
+// Keys are the keys of all state records, in order.
+func (h *Harness) Keys() []string { return slices.Sorted(maps.Keys(h.p.state.records)) }
+
+// ExpireClosed drops everything that was archived so far, as age does.
+func (h *Harness) ExpireClosed() { h.closed = nil }
 
 // alone is an owner without competitors or a log.
 type alone struct{}
@@ -95,8 +138,62 @@ func (alone) Restore(context.Context, func(*schemas.Commit) error) error {
 	return nil
 }
 func (alone) Commit(context.Context, *schemas.Commit) error { return nil }
-func (alone) Flush(context.Context) error                   { return nil }
-func (alone) Release(context.Context) error                 { return nil }
+func (alone) SnapshotDue() bool                             { return false }
+func (alone) Snapshot(context.Context, []schemas.Change, bool) error {
+	return nil
+}
+func (alone) Flush(context.Context) error   { return nil }
+func (alone) Release(context.Context) error { return nil }
 
-// nowhere is the broker of a harness; nothing calls it.
-type nowhere struct{ broker.Broker }
+// nowhere is the broker of a harness: it holds the topic closed and nothing
+// else.
+type nowhere struct{ h *Harness }
+
+var errNowhere = errors.New("a harness has no broker")
+
+func (nowhere) Partitions(context.Context) (int, error)      { return 1, nil }
+func (nowhere) Installation(context.Context) (string, error) { return "harness", nil }
+func (nowhere) Generation() int64                            { return 1 }
+func (nowhere) Append(context.Context, broker.Log, []byte) (uint64, error) {
+	return 0, errNowhere
+}
+func (nowhere) Seek(context.Context, broker.Log, int64) (uint64, error) { return 0, nil }
+func (nowhere) LastCommit(context.Context, string, int) (*schemas.Commit, error) {
+	return nil, errNowhere
+}
+func (nowhere) History(context.Context, string, int, func(*schemas.Commit) error) error {
+	return errNowhere
+}
+func (nowhere) Acquire(context.Context, string, int, string) (broker.Owner, error) {
+	return nil, errNowhere
+}
+func (nowhere) Share(context.Context, string, string, func(context.Context, int) error) error {
+	return errNowhere
+}
+func (nowhere) Close() error { return nil }
+
+func (n nowhere) End(_ context.Context, of broker.Log) (uint64, error) {
+	if of.Topic != broker.Closed {
+		return 0, nil
+	}
+	return uint64(len(n.h.closed)), nil
+}
+
+func (n nowhere) Read(context.Context, broker.Log, uint64) (broker.Reader, error) {
+	r := n.h.closed
+	return &r, nil
+}
+
+// log is messages, and their reader.
+type log []broker.Message
+
+func (l *log) Next(context.Context) (broker.Message, error) {
+	if len(*l) == 0 {
+		return broker.Message{}, errNowhere
+	}
+	m := (*l)[0]
+	*l = (*l)[1:]
+	return m, nil
+}
+func (l *log) Passed() uint64 { return 0 }
+func (l *log) Close() error   { return nil }

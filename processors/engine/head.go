@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -19,6 +20,13 @@ type head struct {
 	mark     int64            // highest watermark so far, µs
 	outputs  map[string]int64 // last commit with output, by topic
 	versions []pointer        // configuration in force or to come
+
+	// Which record ends the workers that fold it?
+	claimed [2]place // where the owners before began, by lane
+	starts  int64    // how many of them came no further
+	singly  int64    // records that are folded one by one
+	tried   [2]place // the record that is marked as about to be folded
+	tries   int64    // how often it was
 }
 
 // pointer is a config event: from effectiveAt on, this version holds.
@@ -45,8 +53,11 @@ func bound(w schemas.Witness) int64 {
 	return transcriptBound
 }
 
+// clone is a copy that a slice may change.
 func (h *head) clone() head {
-	return head{h.heard, h.mark, maps.Clone(h.outputs), slices.Clone(h.versions)}
+	c := *h
+	c.outputs, c.versions = maps.Clone(h.outputs), slices.Clone(h.versions)
+	return c
 }
 
 func (s *slice) heardFrom(w schemas.Witness, at int64) {
@@ -85,7 +96,7 @@ func (h *head) config(c *schemas.Control) {
 			return
 		}
 	}
-	h.versions = append(h.versions, pointer{c.ConfigKind, c.ConfigVersion, c.EffectiveAt})
+	h.versions = append(h.versions, pointer{strings.Clone(c.ConfigKind), c.ConfigVersion, c.EffectiveAt})
 }
 
 // versionsAt are the newest versions whose time has come; 1 is what the fold
@@ -105,7 +116,7 @@ func (h *head) versionsAt(now int64) schemas.Versions {
 
 // put stores the head as a state record.
 func (h *head) put(tx *Tx) {
-	b := []byte{1} // version of this encoding
+	b := []byte{headVersion}
 	b = binary.AppendUvarint(b, uint64(len(h.heard)))
 	for _, at := range h.heard {
 		b = binary.AppendUvarint(b, uint64(at))
@@ -122,7 +133,23 @@ func (h *head) put(tx *Tx) {
 		b = binary.AppendUvarint(b, uint64(p.version))
 		b = binary.AppendUvarint(b, uint64(p.effectiveAt))
 	}
+	for _, v := range h.numbers() {
+		b = binary.AppendUvarint(b, uint64(*v))
+	}
 	tx.Put(headKey, b, 0)
+}
+
+// headVersion is the version of the head's encoding; 1 had no numbers.
+const headVersion = 2
+
+func (h *head) numbers() []*int64 {
+	numbers := []*int64{&h.starts, &h.singly, &h.tries}
+	for _, places := range [...]*[2]place{&h.claimed, &h.tried} {
+		for i := range places {
+			numbers = append(numbers, &places[i].message, &places[i].index)
+		}
+	}
+	return numbers
 }
 
 func appendString(b []byte, s string) []byte {
@@ -137,7 +164,8 @@ func (h *head) decode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if b[0] != 1 {
+	version := b[0]
+	if version == 0 || version > headVersion {
 		return errHead
 	}
 	b = b[1:]
@@ -176,6 +204,11 @@ func (h *head) decode(b []byte) error {
 		p := pointer{kind: text()}
 		p.version, p.effectiveAt = int64(number()), int64(number())
 		h.versions = append(h.versions, p)
+	}
+	if version > 1 {
+		for _, v := range h.numbers() {
+			*v = int64(number())
+		}
 	}
 	if bad {
 		return errHead

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -15,27 +17,44 @@ import (
 // partition is the owner of one partition of a processor. One goroutine uses
 // it; it lives from Acquire to the first doubt.
 type partition struct {
-	cfg    Config
-	number int
-	owner  broker.Owner
-	log    *slog.Logger
+	cfg     Config
+	configs *configs
+	number  int
+	owner   broker.Owner
+	log     *slog.Logger
 
 	state *State
-	head  head  // what the engine itself remembers; a record of the state
-	next  place // next event to fold
-	now   int64 // the fold's time
-	last  int64 // number of the last commit
+	head  head                          // what the engine itself remembers; a record of the state
+	now   int64                         // the fold's time
+	last  int64                         // number of the last commit
+	lanes [2]*lane                      // in the order in which they are folded
+	gone  map[schemas.Id]bool           // archives that were looked for and are not there any more
+	part  func() (schemas.Change, bool) // records left of a snapshot that is being taken
+	end   func()                        // of part
 
-	messages <-chan broker.Message
-	failed   <-chan error
-	queue    []*input        // messages read and not yet wholly committed
-	waiting  int64           // records in queue
-	bytes    int             // and their size
-	single   int64           // records to fold one by one, after a panic
-	badDue   map[string]bool // records whose timer panicked
-	scratch  schemas.Event
-	unread   bool  // a message was read and not folded when it stopped
-	passed   int64 // place in the log up to which nothing more comes
+	marked  bool            // the next record is marked as tried
+	hurry   bool            // something was reloaded for the next record: do not linger
+	single  int64           // records to fold one by one, after a panic
+	badDue  map[string]bool // records whose timer panicked
+	scratch schemas.Event
+	done    context.CancelFunc // of the readers
+}
+
+// lane is the reading side of one lane of the input.
+type lane struct {
+	log      broker.Log
+	next     place // next event to fold
+	identity int64 // of the message next.message, 0 if not known
+
+	messages chan broker.Message
+	failed   chan error
+	reader   broker.Reader
+	queue    []*input // messages read and not yet wholly committed
+	waiting  int64    // records in queue
+	bytes    int      // and their size
+	dropped  bool     // a message was read and not queued when the reading stopped
+	lag      int64    // messages known to stand behind the last one read
+	pending  bool     // something stood behind the place when the reader was opened
 }
 
 // place is a place in a lane: message is the last one that was begun; with
@@ -87,139 +106,294 @@ func decode(m broker.Message) *input {
 	return in
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// identityOf tells a message from another one at the same position; never 0.
+func identityOf(payload []byte) int64 { return int64(crc32.Checksum(payload, castagnoli)) + 1 }
+
+// newPartition is a partition without a past.
+func newPartition(cfg Config, number int) *partition {
+	p := &partition{cfg: cfg, number: number, state: newState(), configs: cfg.configs,
+		log: cfg.Logger.With("processor", cfg.Processor.Name(), "partition", number)}
+	for i, l := range [...]schemas.Lane{schemas.LaneCritical, schemas.LaneNormal} {
+		p.lanes[i] = &lane{log: broker.Log{Topic: broker.Events, Partition: number, Lane: l}}
+	}
+	p.head.outputs = map[string]int64{}
+	return p
+}
+
+// normal is the lane that ticks are written to.
+func (p *partition) normal() *lane { return p.lanes[1] }
+
 // open acquires a partition and restores its state from the log.
 func open(ctx context.Context, cfg Config, number int) (*partition, error) {
+	started := time.Now()
+	p := newPartition(cfg, number)
 	name := cfg.Processor.Name()
-	p := &partition{cfg: cfg, number: number, state: newState(),
-		log: cfg.Logger.With("processor", name, "partition", number)}
 	owner, err := cfg.Broker.Acquire(ctx, name, number, cfg.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("cannot acquire %s/%d: %w", name, number, err)
 	}
 	p.owner = owner
-	err = owner.Restore(ctx, func(c *schemas.Commit) error {
-		if c.Versions.Fold > cfg.Processor.Version() {
-			return fmt.Errorf("commit %d was made by version %d of the fold, this worker has %d: run the newer release", c.CommitNumber, c.Versions.Fold, cfg.Processor.Version())
+	if err := p.restore(ctx); err != nil {
+		return nil, fmt.Errorf("cannot restore %s/%d: %w", name, number, errors.Join(err, owner.Release(ctx)))
+	}
+	took := time.Since(started)
+	cfg.Metrics.restored(p, took)
+	p.log.Info("restored", "commit", p.last, "epoch", owner.Epoch(), "records", len(p.state.records), "took", took.Round(time.Millisecond))
+	return p, nil
+}
+
+// restore brings the state to the tail of the log.
+func (p *partition) restore(ctx context.Context) error {
+	err := p.owner.Restore(ctx, func(c *schemas.Commit) error {
+		if have := p.cfg.Processor.Version(); c.Versions.Fold > have {
+			return fmt.Errorf("commit %d was made by version %d of the fold, this worker has %d: %w", c.CommitNumber, c.Versions.Fold, have, errOldFold)
 		}
 		for i := range c.Delta { // the record's memory is the log's
 			c.Delta[i].Value = bytes.Clone(c.Delta[i].Value)
 		}
-		p.state.apply(c.Delta)
-		for i := range c.Slices {
-			p.next = place{c.Slices[i].NextMessage, c.Slices[i].NextIndex}
-		}
-		p.now, p.last = c.Now, c.CommitNumber
+		p.follow(c)
 		return nil
 	})
-	if err == nil {
-		err = p.head.decode(p.state.records[headKey].value)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot restore %s/%d: %w", name, number, err)
+		return err
 	}
-	p.log.Debug("restored", "commit", p.last, "epoch", owner.Epoch(), "records", len(p.state.records))
-	return p, nil
-}
-
-func (p *partition) input() broker.Log {
-	return broker.Log{Topic: broker.Events, Partition: p.number, Lane: schemas.LaneNormal}
-}
-
-// run folds and commits until ctx ends (nil), or until a doubt about the
-// ownership or the log (the error).
-func (p *partition) run(ctx context.Context) error {
-	after := p.next.message
-	if p.next.index > 0 {
-		after-- // read the message that was begun again
+	if err := p.head.decode(p.state.records[headKey].value); err != nil {
+		return err
 	}
-	reader, err := p.cfg.Broker.Read(ctx, p.input(), uint64(after))
-	if err != nil {
-		return fmt.Errorf("cannot read %s/%d after %d: %w", broker.Events, p.number, after, err)
-	}
-	defer reader.Close()
-	readCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	messages, failed := make(chan broker.Message, 8), make(chan error, 1)
-	p.messages, p.failed = messages, failed
-	dropped := false
-	defer func() {
-		stop()
-		for range messages { // until the reader has stopped
-			p.unread = true
-		}
-		p.unread = p.unread || dropped
-		p.passed = int64(reader.Passed())
-	}()
-	go func() {
-		defer close(messages)
-		for {
-			m, err := reader.Next(readCtx)
-			if err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case messages <- m:
-			case <-readCtx.Done():
-				dropped = true // the channel's close hands this over
-				failed <- readCtx.Err()
-				return
-			}
-		}
-	}()
-	for {
-		err := p.fill(ctx)
-		if err == nil {
-			err = p.step(ctx)
-		}
-		if err != nil {
-			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				return nil
-			}
+	if p.last == 0 {
+		if p.head.versions, err = inForce(ctx, p.cfg.Broker); err != nil {
 			return err
 		}
 	}
+	for _, v := range p.head.versions {
+		if err := p.configs.load(ctx, v.kind, v.version, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// park moves the committed place on to where the log has passed without
+// errOldFold: the partition needs a newer release than this worker's.
+var errOldFold = errors.New("run the newer release")
+
+// follow moves the committed state and place on by a commit.
+func (p *partition) follow(c *schemas.Commit) {
+	p.state.apply(c.Delta)
+	for i := range c.Slices {
+		for _, l := range p.lanes {
+			if s := &c.Slices[i]; s.Lane == l.log.Lane {
+				l.next, l.identity = place{s.NextMessage, s.NextIndex}, s.Identity
+			}
+		}
+	}
+	p.now, p.last = c.Now, c.CommitNumber
+}
+
+// read opens the readers of both lanes. Where the input has lost its end since
+// it was folded, it is read again from its start: what was folded before is
+// merged as a duplicate.
+func (p *partition) read(ctx context.Context) error {
+	ctx, p.done = context.WithCancel(ctx)
+	for _, l := range p.lanes {
+		rewound, err := l.open(ctx, p.cfg.Broker)
+		if err != nil {
+			return fmt.Errorf("cannot read %s/%d after %d: %w", l.log.Topic, l.log.Partition, l.next.message, err)
+		}
+		if rewound {
+			p.log.Error("the input has lost its end or was rewritten: it is folded again from its start", "lane", l.log.Lane, "position", l.next.message)
+			p.cfg.Metrics.rewound(p)
+			l.next, l.identity = place{}, 0
+			if l.reader, err = p.cfg.Broker.Read(ctx, l.log, 0); err != nil {
+				return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, err)
+			}
+		}
+		l.messages, l.failed = make(chan broker.Message), make(chan error, 1)
+		go l.run(ctx)
+	}
+	return nil
+}
+
+// open opens the reader behind the committed place, and checks that the
+// message there is the one that was folded.
+func (l *lane) open(ctx context.Context, b broker.Broker) (rewound bool, err error) {
+	end, err := b.End(ctx, l.log)
+	if err != nil {
+		return false, err
+	}
+	at := uint64(l.next.message)
+	l.pending = end > at || l.next.index > 0
+	if at > 0 && l.identity != 0 && end != 0 {
+		if end < at {
+			return true, nil
+		}
+		l.reader, err = b.Read(ctx, l.log, at-1)
+		switch {
+		case errors.Is(err, broker.ErrLost): // it has aged out; what comes behind it may be there
+		case err != nil:
+			return false, err
+		default:
+			m, err := l.reader.Next(ctx)
+			if err != nil {
+				return false, errors.Join(err, l.reader.Close())
+			}
+			if m.Position == at && identityOf(m.Payload) != l.identity {
+				return true, l.reader.Close()
+			}
+			if m.Position == at && l.next.index == 0 {
+				return false, nil
+			}
+			if err := l.reader.Close(); err != nil {
+				return false, err
+			}
+		}
+	}
+	if l.next.index > 0 {
+		at-- // read the message that was begun again
+	}
+	l.reader, err = b.Read(ctx, l.log, at)
+	return false, err
+}
+
+// run hands messages over until ctx ends.
+func (l *lane) run(ctx context.Context) {
+	defer close(l.messages)
+	for {
+		m, err := l.reader.Next(ctx)
+		if err != nil {
+			l.failed <- err
+			return
+		}
+		select {
+		case l.messages <- m:
+		case <-ctx.Done():
+			l.dropped = true // the channel's close hands this over
+			l.failed <- ctx.Err()
+			return
+		}
+	}
+}
+
+// close ends the reading of both lanes.
+func (p *partition) close() {
+	if p.done == nil {
+		return
+	}
+	p.done()
+	for _, l := range p.lanes {
+		if l.messages == nil {
+			continue
+		}
+		for range l.messages { // until the reader has stopped
+			l.dropped = true
+		}
+		if err := l.reader.Close(); err != nil {
+			p.log.Warn("cannot close a reader", "error", err)
+		}
+	}
+	if p.end != nil {
+		p.end()
+	}
+}
+
+// run folds and commits until ctx ends (nil), or until a doubt about the
+// ownership or the log (the error). A slice that is being folded when ctx ends
+// is committed.
+func (p *partition) run(ctx context.Context) error {
+	defer p.close()
+	if err := p.read(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	if err := p.claim(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	for {
+		if err := p.fill(ctx); err != nil {
+			return stopped(ctx, err)
+		}
+		if err := p.step(ctx); err != nil {
+			return stopped(ctx, err)
+		}
+	}
+}
+
+// stopped is nil where the error is only that ctx has ended.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// park moves the committed places on to where the logs have passed without
 // messages for this partition: one that stays behind for as long as events are
 // kept could not be told from one whose messages were lost.
 func (p *partition) park(ctx context.Context) error {
-	if p.unread || len(p.queue) > 0 || p.next.index > 0 || p.passed <= p.next.message || p.due() {
+	s := p.empty()
+	moved := false
+	for i, l := range p.lanes {
+		if l.reader == nil || l.dropped || len(l.queue) > 0 || l.next.index > 0 {
+			continue
+		}
+		if passed := int64(l.reader.Passed()); passed > l.next.message {
+			s.runs[i].next, s.runs[i].identity, moved = place{passed, 0}, 0, true
+		}
+	}
+	if !moved || p.due() {
 		return nil
 	}
-	s := &slice{head: p.head.clone(), first: p.next, next: place{p.passed, 0}}
-	s.tx = &Tx{state: p.state, generation: p.cfg.Generation}
-	s.moveTo(p.now)
-	s.head.put(s.tx)
+	p.seal(s)
 	return p.commit(ctx, s)
 }
 
 // fill waits until there is something to fold, a message or a record that was
 // due at the last commit, and then for more messages for as long as the commit
-// may wait.
+// may wait. A message on the critical lane waits for nothing.
 func (p *partition) fill(ctx context.Context) error {
-	if p.due() {
+	if p.due() || p.hurry {
 		return ctx.Err()
 	}
-	if len(p.queue) == 0 {
+	if p.lanes[0].waiting+p.lanes[1].waiting == 0 {
 		if err := p.waitOrTick(ctx); err != nil {
 			return err
 		}
 	}
 	linger := time.NewTimer(p.cfg.Linger)
 	defer linger.Stop()
-	for p.waiting < MaxEvents && p.bytes < SoftBytes {
+	critical, normal := p.lanes[0], p.lanes[1]
+	for {
+		if critical.waiting > 0 || normal.waiting >= MaxEvents || normal.bytes >= SoftBytes {
+			return p.drainCritical(ctx)
+		}
 		select {
-		case m, ok := <-p.messages:
-			if !ok {
-				return p.readFailed()
+		case m, ok := <-critical.messages:
+			if err := p.push(ctx, critical, m, ok); err != nil {
+				return err
 			}
-			p.push(m)
+		case m, ok := <-normal.messages:
+			if err := p.push(ctx, normal, m, ok); err != nil {
+				return err
+			}
 		case <-linger.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// drainCritical takes what else is there on the critical lane, without waiting.
+func (p *partition) drainCritical(ctx context.Context) error {
+	l := p.lanes[0]
+	for l.waiting < MaxEvents && l.bytes < SoftBytes {
+		select {
+		case m, ok := <-l.messages:
+			if err := p.push(ctx, l, m, ok); err != nil {
+				return err
+			}
+		default:
+			return nil
 		}
 	}
 	return nil
@@ -231,15 +405,26 @@ func (p *partition) due() bool {
 	return at != 0 && at <= p.now
 }
 
-func (p *partition) push(m broker.Message) {
+// push queues a message; not ok means that the reading has ended.
+func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool) error {
+	if !ok {
+		return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, <-l.failed)
+	}
 	in := decode(m)
-	p.queue = append(p.queue, in)
-	p.waiting += in.size()
-	p.bytes += len(in.payload)
-}
-
-func (p *partition) readFailed() error {
-	return fmt.Errorf("cannot read %s/%d: %w", broker.Events, p.number, <-p.failed)
+	if c := &in.control; c.Type == schemas.ControlTypeConfig && in.err == nil {
+		// What the fold will go by is read before it folds.
+		err := p.configs.load(ctx, c.ConfigKind, c.ConfigVersion, c.ConfigHash)
+		if err != nil && !errors.Is(err, errNoConfig) {
+			return err
+		}
+		in.err = err
+	}
+	l.queue = append(l.queue, in)
+	l.waiting += in.size()
+	l.bytes += len(in.payload)
+	l.lag = m.Pending
+	p.cfg.Metrics.read(p, l, in)
+	return nil
 }
 
 // waitOrTick waits for the first message. While none comes and a record
@@ -255,16 +440,15 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 		}
 		timer := time.NewTimer(idle)
 		select {
-		case m, ok := <-p.messages:
+		case m, ok := <-p.lanes[0].messages:
 			timer.Stop()
-			if !ok {
-				return p.readFailed()
-			}
-			p.push(m)
-			return nil
+			return p.push(ctx, p.lanes[0], m, ok)
+		case m, ok := <-p.lanes[1].messages:
+			timer.Stop()
+			return p.push(ctx, p.lanes[1], m, ok)
 		case <-timer.C:
 			tick := schemas.Control{Type: schemas.ControlTypeTick}
-			_, err := p.cfg.Broker.Append(ctx, p.input(), tick.AppendMessage(nil))
+			_, err := p.cfg.Broker.Append(ctx, p.normal().log, tick.AppendMessage(nil))
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("cannot write a tick", "error", err)
 			}
@@ -278,13 +462,35 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 
 // step folds one slice and commits it.
 func (p *partition) step(ctx context.Context) error {
-	limit := int64(MaxEvents)
-	if p.single > 0 {
-		limit = 1
+	if marked, err := p.mark(ctx); marked || err != nil {
+		return err
 	}
-	var s *slice
+	s := p.slice(p.limit())
+	if s.counts.In > 0 || s.recall == nil || len(s.tx.delta) > 1 {
+		if err := p.commit(ctx, s); err != nil {
+			return err
+		}
+		p.single, p.badDue = max(0, p.single-s.counts.In), nil
+	}
+	if s.recall != nil {
+		return p.reload(ctx, s.recall.id)
+	}
+	return p.snapshot(ctx)
+}
+
+// limit is how many records the next slice may hold.
+func (p *partition) limit() int64 {
+	if p.single > 0 || p.head.singly > 0 {
+		return 1
+	}
+	return MaxEvents
+}
+
+// slice folds the next records, and again in smaller parts where that does not
+// go well.
+func (p *partition) slice(limit int64) *slice {
 	for {
-		s = p.fold(limit)
+		s := p.fold(limit)
 		if s.badDue != "" {
 			if p.badDue == nil {
 				p.badDue = map[string]bool{}
@@ -302,11 +508,87 @@ func (p *partition) step(ctx context.Context) error {
 			limit = s.counts.In / 2
 			continue
 		}
-		break
+		return s
 	}
-	if err := p.commit(ctx, s); err != nil {
+}
+
+// reload brings an archive back into the state, one commit for each part.
+func (p *partition) reload(ctx context.Context, id schemas.Id) error {
+	p.hurry = true
+	st, ok := p.empty().tx.stubOf(id)
+	if !ok {
+		return nil
+	}
+	flushed, cancel := p.sure(ctx)
+	defer cancel()
+	if err := p.owner.Flush(flushed); err != nil { // it may have been archived a moment ago
 		return err
 	}
-	p.single, p.badDue = max(0, p.single-s.counts.In), nil
+	log := broker.Log{Topic: broker.Closed, Partition: p.number}
+	parts, err := findParts(ctx, p.cfg.Broker, log, st)
+	if err != nil {
+		return fmt.Errorf("cannot reload from %s/%d: %w", log.Topic, log.Partition, err)
+	}
+	if parts == nil {
+		p.log.Warn("an archive is gone: events of it become dead letters", "closed_at", time.UnixMicro(st.at))
+		if p.gone == nil || len(p.gone) > 1024 {
+			p.gone = map[schemas.Id]bool{}
+		}
+		p.gone[st.id] = true
+		return nil
+	}
+	for i := range parts {
+		if err := p.commit(ctx, p.reloaded(&parts[i], i+1 == len(parts))); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// snapshotBytes is the size of a part of a snapshot.
+const snapshotBytes = 256 << 10
+
+// snapshot gives the owner another part of the state, where a snapshot is due
+// or being taken: one part after each commit, so that none waits for long.
+func (p *partition) snapshot(ctx context.Context) error {
+	if p.part == nil {
+		if !p.owner.SnapshotDue() {
+			return nil
+		}
+		p.part, p.end = iter.Pull(p.state.all())
+	}
+	var records []schemas.Change
+	last := false
+	for size := 0; size < snapshotBytes; {
+		c, ok := p.part()
+		if !ok {
+			last = true
+			break
+		}
+		records = append(records, c)
+		size += len(c.Key) + len(c.Value)
+	}
+	sure, cancel := p.sure(ctx)
+	defer cancel()
+	err := p.owner.Snapshot(sure, records, last)
+	if last || err != nil {
+		p.end()
+		p.part, p.end = nil, nil
+	}
+	if err != nil {
+		p.log.Warn("cannot take a snapshot, trying again later", "error", err)
+	}
+	return nil
+}
+
+// sure is a context for what is brought to its end though ctx may end: it ends
+// drainPatience later.
+func (p *partition) sure(ctx context.Context) (context.Context, context.CancelFunc) {
+	sure, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(drainPatience, cancel) })
+	return sure, func() { stop(); cancel() }
+}
+
+// drainPatience is how long a worker that was told to stop tries to commit and
+// route what it has.
+const drainPatience = 10 * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -13,30 +14,52 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// slice is a run of input, folded in an overlay and not yet committed.
+// slice is a run of input of each lane, folded in an overlay and not yet
+// committed.
 type slice struct {
 	tx       *Tx
 	head     head
-	next     place
-	first    place
-	consumed int // messages of the queue folded to their end
+	runs     [2]run // by lane, in the order of folding
 	counts   schemas.Counts
 	more     bool
+	reloads  []schemas.Reload
+	recall   *recall // what the record behind the slice needs first
 	panicked bool
 	badDue   string // the record whose timer panicked
 }
 
-// fold folds what is due and then up to limit records of the queue. A panic of
-// the fold ends the slice; the caller drops it, or, if it holds one record
-// only, that record is a dead letter.
-func (p *partition) fold(limit int64) *slice {
-	s := &slice{head: p.head.clone(), next: p.next, first: place{-1, 0}}
-	now := p.now
-	if len(p.queue) > 0 {
-		now = max(now, p.queue[0].appendedAt)
+// run is what a slice took from one lane.
+type run struct {
+	first, next place
+	identity    int64
+	consumed    int // messages of the queue folded to their end
+}
+
+// empty is a slice that folds nothing and changes nothing but the head.
+func (p *partition) empty() *slice {
+	s := &slice{head: p.head.clone()}
+	for i, l := range p.lanes {
+		s.runs[i] = run{first: l.next, next: l.next, identity: l.identity}
 	}
-	s.tx = &Tx{state: p.state, generation: p.cfg.Generation}
+	s.tx = &Tx{state: p.state, configs: p.configs, generation: p.cfg.generation, gone: p.gone}
+	s.moveTo(p.now)
+	return s
+}
+
+// fold folds what is due and then up to limit records of the queues, the
+// critical lane first. A panic of the fold ends the slice; the caller drops it,
+// or, if it holds one record only, that record is a dead letter.
+func (p *partition) fold(limit int64) *slice {
+	s := p.empty()
+	now := p.now
+	for _, l := range p.lanes {
+		if len(l.queue) > 0 {
+			now = max(now, l.queue[0].appendedAt)
+			break
+		}
+	}
 	s.moveTo(now)
+	defer p.watch()()
 	fold := p.cfg.Processor.Begin(s.tx)
 
 	due := p.state.due(now, MaxEvents)
@@ -49,7 +72,7 @@ func (p *partition) fold(limit int64) *slice {
 	}
 	s.more = done < len(due) || done == MaxEvents
 	if !s.more && !s.tx.Full() {
-		p.foldQueue(s, fold, limit)
+		p.foldQueues(s, fold, limit)
 	}
 	if s.panicked {
 		if s.counts.In > 1 {
@@ -59,22 +82,45 @@ func (p *partition) fold(limit int64) *slice {
 	}
 	s.moveTo(s.tx.now) // what was heard in this slice moves the watermark
 	fold.End()
-	for _, o := range s.tx.outputs {
-		s.head.outputs[o.topic] = p.last + 1
-	}
-	s.head.put(s.tx)
+	p.seal(s)
 	s.more = s.more || s.tx.again
 	return s
+}
+
+// seal puts the engine's own records into the slice.
+func (p *partition) seal(s *slice) {
+	s.tx.settleArchives(p.last + 1)
+	for _, o := range s.tx.outputs {
+		s.head.outputs[destination(o.topic, o.lane)] = p.last + 1
+	}
+	if s.counts.In > 0 {
+		s.head.singly = max(0, s.head.singly-s.counts.In)
+	}
+	s.head.put(s.tx)
+}
+
+// watch ends the process when a fold does not come back: the next owner will
+// know by the marks which record it was.
+func (p *partition) watch() (stop func()) {
+	timer := time.AfterFunc(p.cfg.Watchdog, func() {
+		p.log.Error("the fold does not come back, the worker ends itself", "commit", p.last+1, "after", p.cfg.Watchdog)
+		os.Exit(70) // EX_SOFTWARE
+	})
+	return func() { timer.Stop() }
 }
 
 // foldDue does the work of one record whose time has come. A record that
 // panicked is looked at no more: its timer is taken away and a dead letter
 // tells.
 func (p *partition) foldDue(s *slice, fold Fold, key string) (panicked bool) {
+	if key[0] == stubPage[0] {
+		s.tx.expireStubs(key)
+		return false
+	}
 	if p.badDue[key] {
 		value, _, _ := s.tx.Get(key)
 		s.tx.Put(key, value, 0)
-		s.dead(p, &input{position: p.next.message}, 0, "panic", "the fold panicked over a timer", nil, value)
+		s.dead(p, p.normal().log, &input{position: p.normal().next.message}, 0, "panic", "the fold panicked over a timer", nil, value)
 		s.counts.Dead-- // no record of the input
 		return false
 	}
@@ -95,41 +141,56 @@ func (s *slice) moveTo(now int64) {
 	s.tx.versions = s.head.versionsAt(now)
 }
 
-// foldQueue folds records of the queue until the commit is full.
-func (p *partition) foldQueue(s *slice, fold Fold, limit int64) {
-	index := p.next.index
-	for _, in := range p.queue {
-		s.moveTo(max(s.tx.now, in.appendedAt))
-		for ; index < in.size(); index++ {
-			if s.counts.In >= limit || s.counts.In > 0 && s.tx.Full() {
-				return
+// foldQueues folds records of the queues until the commit is full.
+func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
+	for i, l := range p.lanes {
+		index := l.next.index
+		for _, in := range l.queue {
+			s.moveTo(max(s.tx.now, in.appendedAt))
+			for ; index < in.size(); index++ {
+				if s.counts.In >= limit || s.counts.In > 0 && s.tx.Full() {
+					return
+				}
+				before := s.runs[i]
+				s.runs[i].next = place{in.position, index + 1}
+				s.runs[i].identity = 0
+				s.counts.In++
+				if s.panicked = p.foldRecord(s, fold, l, in, index); s.panicked {
+					return
+				}
+				if s.recall != nil {
+					s.runs[i] = before
+					s.counts.In--
+					return
+				}
 			}
-			if s.first.message < 0 {
-				s.first = place{in.position, index}
-			}
-			s.counts.In++
-			s.next = place{in.position, index + 1}
-			if s.panicked = p.foldRecord(s, fold, in, index); s.panicked {
-				return
-			}
+			index = 0
+			s.runs[i].next = place{in.position, 0}
+			s.runs[i].consumed++
 		}
-		index = 0
-		s.next = place{in.position, 0}
-		s.consumed++
 	}
 }
 
 // foldRecord folds one record and counts what became of it.
-func (p *partition) foldRecord(s *slice, fold Fold, in *input, index int64) (panicked bool) {
+func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index int64) (panicked bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.log.Error("the fold panicked", "message", in.position, "index", index, "panic", r)
+			p.log.Error("the fold panicked", "lane", l.log.Lane, "message", in.position, "index", index, "panic", r)
 			panicked = true
 		}
 	}()
+	var ev event
+	payload := in.payload
+	if in.events != nil {
+		ev = in.events[index]
+		payload = ev.encoded
+	}
+	dead := func(reason, detail string) { s.dead(p, l.log, in, index, reason, detail, ev.segment, payload) }
 	switch {
+	case s.head.singly > 0 && s.head.tries > maxTries:
+		dead("killed_worker", fmt.Sprintf("%d workers ended while they folded it", maxTries))
 	case in.err != nil:
-		s.dead(p, in, index, "undecodable", in.err.Error(), nil, in.payload)
+		dead("undecodable", in.err.Error())
 	case in.events == nil:
 		s.counts.Passed++
 		switch c := &in.control; c.Type {
@@ -141,19 +202,22 @@ func (p *partition) foldRecord(s *slice, fold Fold, in *input, index int64) (pan
 			s.head.config(c)
 		}
 	default:
-		ev := in.events[index]
 		e := &p.scratch
-		err := ev.decode(e)
-		if err != nil {
-			s.dead(p, in, index, "undecodable", err.Error(), ev.segment, ev.encoded)
+		if err := ev.decode(e); err != nil {
+			dead("undecodable", err.Error())
 			return false
 		}
 		outcome, err := fold.Event(ev.segment.Org, e)
-		if errors.Is(err, ErrInvalid) {
-			s.dead(p, in, index, "invalid", err.Error(), ev.segment, ev.encoded)
+		switch {
+		case errors.As(err, &s.recall):
 			return false
-		}
-		if err != nil {
+		case errors.Is(err, ErrArchived):
+			dead("closed", err.Error())
+			return false
+		case errors.Is(err, ErrInvalid):
+			dead("invalid", err.Error())
+			return false
+		case err != nil:
 			panic(err)
 		}
 		s.heardFrom(e.Witness, in.appendedAt)
@@ -186,32 +250,45 @@ func (ev event) decode(e *schemas.Event) error {
 // holds its dead letter. What was due was done in the slice that is dropped,
 // and is due again.
 func (p *partition) poisoned(s *slice) Fold {
-	in, index := p.queue[s.consumed], s.first.index
-	s.head = p.head.clone()
-	s.tx = &Tx{state: p.state, generation: p.cfg.Generation, now: s.tx.now, watermark: s.tx.watermark, versions: s.tx.versions}
+	now := s.tx.now
+	runs := s.runs
+	*s = *p.empty()
+	s.runs = runs
+	s.moveTo(now)
 	s.counts = schemas.Counts{In: 1}
-	s.more = len(p.state.due(s.tx.now, 1)) > 0
-	var segment *schemas.Segment
-	payload := in.payload
-	if in.events != nil {
-		segment, payload = in.events[index].segment, in.events[index].encoded
-	}
-	s.dead(p, in, index, "panic", "the fold panicked", segment, payload)
-	if s.next.index == in.size() {
-		s.next.index = 0
-		s.consumed++
+	s.more = len(p.state.due(now, 1)) > 0
+	for i, l := range p.lanes {
+		r := &s.runs[i]
+		if r.next == l.next {
+			continue
+		}
+		in, index := l.queue[r.consumed], r.next.index-1
+		var segment *schemas.Segment
+		payload := in.payload
+		if in.events != nil {
+			segment, payload = in.events[index].segment, in.events[index].encoded
+		}
+		s.dead(p, l.log, in, index, "panic", "the fold panicked", segment, payload)
+		if r.next.index == in.size() {
+			r.next.index = 0
+			r.consumed++
+		}
 	}
 	return p.cfg.Processor.Begin(s.tx)
 }
 
 // dead makes a record a dead letter of this commit.
-func (s *slice) dead(p *partition, in *input, index int64, reason, detail string, segment *schemas.Segment, payload []byte) {
+func (s *slice) dead(p *partition, log broker.Log, in *input, index int64, reason, detail string, segment *schemas.Segment, payload []byte) {
 	s.counts.Dead++
+	source := fmt.Sprintf("%s/%d", log.Topic, log.Partition)
+	if log.Lane != schemas.LaneNormal {
+		source += "/" + log.Lane.String()
+	}
 	d := schemas.DeadLetter{
-		Generation: p.cfg.Generation,
+		Generation: p.cfg.generation,
 		Reason:     reason,
 		Detail:     detail,
-		Source:     fmt.Sprintf("%s/%d", broker.Events, p.number),
+		Source:     source,
 		Position:   strconv.FormatInt(in.position, 10) + "/" + strconv.FormatInt(index, 10),
 		Hash:       schemas.TextHash(payload),
 		Size:       int64(len(payload)),
@@ -228,12 +305,82 @@ func (s *slice) dead(p *partition, in *input, index int64, reason, detail string
 	s.tx.Emit(broker.DeadLetters, d.AppendAvro(nil))
 }
 
-// commit stores the slice and, when it stands, merges its overlay.
-func (p *partition) commit(ctx context.Context, s *slice) error {
+// How often a record may have ended a worker.
+const (
+	maxStarts = 3 // at one place, before its records are folded one by one
+	maxTries  = 3 // at one record, before it becomes a dead letter
+)
+
+// claim is the first commit of an owner: it fences the older ones, and counts
+// how often folding has begun at this place and come no further. After
+// maxStarts the next records are folded one by one.
+func (p *partition) claim(ctx context.Context) error {
+	s := p.empty()
+	at := p.places()
+	pending := p.lanes[0].pending || p.lanes[1].pending
+	switch {
+	case s.head.claimed != at:
+		s.head.claimed, s.head.starts = at, 0
+	case !pending:
+		s.head.starts = 0
+	}
+	if pending {
+		s.head.starts++
+	}
+	if s.head.starts > maxStarts {
+		p.log.Warn("several owners have ended here: the next records are folded one by one", "starts", s.head.starts)
+		s.head.singly, s.head.starts = MaxEvents, 1
+	}
+	p.seal(s)
+	return p.commit(ctx, s)
+}
+
+// mark notes by a commit of its own that the next record is about to be folded,
+// while records are folded one by one. It tells whether it did.
+func (p *partition) mark(ctx context.Context) (bool, error) {
+	if p.head.singly == 0 || p.marked || p.due() || p.lanes[0].waiting+p.lanes[1].waiting == 0 {
+		return false, nil
+	}
+	s := p.empty()
+	if at := p.places(); s.head.tried != at {
+		s.head.tried, s.head.tries = at, 0
+	}
+	s.head.tries++
+	p.seal(s)
+	err := p.commit(ctx, s)
+	p.marked = err == nil
+	return true, err
+}
+
+func (p *partition) places() [2]place { return [2]place{p.lanes[0].next, p.lanes[1].next} }
+
+// reloaded is the slice that brings a part of an archive back.
+func (p *partition) reloaded(a *part, last bool) *slice {
+	s := p.empty()
+	s.reloads = []schemas.Reload{a.reload}
+	if err := a.records(func(key string, value []byte, due int64) {
+		if due != 0 {
+			due = s.tx.now + restAgain
+		}
+		s.tx.Put(key, value, due)
+	}); err != nil {
+		p.log.Error("an archive is damaged, the rest of it is lost", "error", err)
+	}
+	if last {
+		var id schemas.Id
+		copy(id[:], a.row.Key)
+		s.tx.setStub(id, nil)
+	}
+	p.seal(s)
+	return s
+}
+
+// record is the commit that a slice becomes.
+func (p *partition) record(s *slice) *schemas.Commit {
 	c := &schemas.Commit{
 		Processor:    p.cfg.Processor.Name(),
 		Partition:    int64(p.number),
-		Generation:   p.cfg.Generation,
+		Generation:   p.cfg.generation,
 		CommitNumber: p.last + 1,
 		Epoch:        p.owner.Epoch(),
 		Owner:        p.cfg.Owner,
@@ -244,24 +391,77 @@ func (p *partition) commit(ctx context.Context, s *slice) error {
 		Versions:     s.tx.versions,
 		Delta:        s.tx.delta,
 		Outputs:      s.tx.grouped(p.number, p.head.outputs),
+		Reloads:      s.reloads,
 	}
 	c.Versions.Fold = p.cfg.Processor.Version()
-	if s.first.message < 0 {
-		s.first = p.next
+	for i, l := range p.lanes {
+		r := &s.runs[i]
+		if r.next != r.first {
+			if in := l.at(r.next.message); in != nil {
+				r.identity = identityOf(in.payload)
+			}
+		}
+		c.Slices = append(c.Slices, schemas.Slice{Lane: l.log.Lane,
+			FirstMessage: r.first.message, FirstIndex: r.first.index,
+			NextMessage: r.next.message, NextIndex: r.next.index, Identity: r.identity})
 	}
-	c.Slices = []schemas.Slice{{Lane: schemas.LaneNormal,
-		FirstMessage: s.first.message, FirstIndex: s.first.index,
-		NextMessage: s.next.message, NextIndex: s.next.index}}
+	return c
+}
 
+// at is the queued message at a position.
+func (l *lane) at(position int64) *input {
+	for _, in := range l.queue {
+		if in.position == position {
+			return in
+		}
+	}
+	return nil
+}
+
+// commit stores the slice and, when it stands, merges its overlay. It is
+// brought to its end also when ctx ends meanwhile.
+func (p *partition) commit(ctx context.Context, s *slice) error {
+	c := p.record(s)
 	failpoint.Hit("engine.folded")
+	if err := p.store(ctx, c); err != nil {
+		return err
+	}
+	failpoint.Hit("engine.committed")
+
+	p.state.apply(c.Delta)
+	p.head, p.now, p.last = s.head, s.tx.now, c.CommitNumber
+	p.hurry = false
+	p.marked = p.marked && c.Counts.In == 0
+	for i, l := range p.lanes {
+		r := &s.runs[i]
+		l.next, l.identity = r.next, r.identity
+		for _, in := range l.queue[:r.consumed] {
+			l.waiting -= in.size()
+			l.bytes -= len(in.payload)
+		}
+		l.queue = append(l.queue[:0], l.queue[r.consumed:]...)
+	}
+	if p.cfg.Committed != nil {
+		p.cfg.Committed(c)
+	}
+	return nil
+}
+
+// store commits, and again for as long as the broker says that it did not.
+func (p *partition) store(ctx context.Context, c *schemas.Commit) error {
+	sure, cancel := p.sure(ctx)
+	defer cancel()
 	for backoff := 10 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
-		err := p.owner.Commit(ctx, c)
+		started := time.Now()
+		err := p.owner.Commit(sure, c)
 		if err == nil {
-			break
+			p.cfg.Metrics.committed(p, c, time.Since(started))
+			return nil
 		}
 		if !errors.Is(err, broker.ErrRetry) {
 			return fmt.Errorf("cannot commit %s/%d number %d: %w", c.Processor, p.number, c.CommitNumber, err)
 		}
+		p.cfg.Metrics.retried(p)
 		p.log.Warn("commit has to wait", "commit", c.CommitNumber, "error", err)
 		select {
 		case <-time.After(backoff):
@@ -269,34 +469,4 @@ func (p *partition) commit(ctx context.Context, s *slice) error {
 			return ctx.Err()
 		}
 	}
-	failpoint.Hit("engine.committed")
-
-	p.state.apply(c.Delta)
-	p.head, p.next, p.now, p.last = s.head, s.next, s.tx.now, c.CommitNumber
-	for _, in := range p.queue[:s.consumed] {
-		p.waiting -= in.size()
-		p.bytes -= len(in.payload)
-	}
-	p.queue = append(p.queue[:0], p.queue[s.consumed:]...)
-	if p.cfg.Committed != nil {
-		p.cfg.Committed(c)
-	}
-	return nil
-}
-
-// grouped puts the rows together by topic, in the order in which topics and
-// rows were said.
-func (tx *Tx) grouped(partition int, previous map[string]int64) []schemas.Output {
-	var outputs []schemas.Output
-	at := map[string]int{}
-	for _, o := range tx.outputs {
-		i, ok := at[o.topic]
-		if !ok {
-			i = len(outputs)
-			at[o.topic] = i
-			outputs = append(outputs, schemas.Output{Topic: o.topic, Partition: int64(partition), Previous: previous[o.topic], Schema: int64(broker.RowSchema(o.topic))})
-		}
-		outputs[i].Rows = append(outputs[i].Rows, o.row)
-	}
-	return outputs
 }

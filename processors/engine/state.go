@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/heap"
+	"iter"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -11,6 +12,7 @@ import (
 type State struct {
 	records map[string]record
 	timers  timers
+	bytes   int64 // of keys and values
 }
 
 type record struct {
@@ -26,14 +28,30 @@ func (s *State) apply(delta []schemas.Change) {
 	for i := range delta {
 		c := &delta[i]
 		key := string(c.Key)
+		old, known := s.records[key]
+		if known {
+			s.bytes -= int64(len(key) + len(old.value))
+		}
 		if len(c.Value) == 0 {
 			delete(s.records, key)
 			continue
 		}
-		old := s.records[key]
+		s.bytes += int64(len(key) + len(c.Value))
 		s.records[key] = record{value: c.Value, due: c.Due}
 		if c.Due != 0 && (old.due == 0 || c.Due < old.due) {
 			heap.Push(&s.timers, timer{c.Due, key})
+		}
+	}
+}
+
+// all gives every record, in no order. The state may change meanwhile: what is
+// deleted before its turn does not come, what is new may.
+func (s *State) all() iter.Seq[schemas.Change] {
+	return func(yield func(schemas.Change) bool) {
+		for key, r := range s.records {
+			if !yield(schemas.Change{Key: []byte(key), Value: r.value, Due: r.due}) {
+				return
+			}
 		}
 	}
 }
@@ -97,62 +115,3 @@ func (t *timers) Pop() any {
 	*t = old[:len(old)-1]
 	return x
 }
-
-// Tx is what a fold sees of the world: the committed state under its overlay,
-// the time, and a place for what it says.
-type Tx struct {
-	state      *State
-	generation int64
-	now        int64
-	watermark  int64
-	versions   schemas.Versions
-	delta      []schemas.Change
-	outputs    []output
-	size       int
-	touched    int
-	again      bool // a record was put that is due already
-}
-
-type output struct {
-	topic string
-	row   []byte
-}
-
-// Now is the fold's time: the highest append time seen in the partition, µs.
-func (tx *Tx) Now() int64 { return tx.now }
-
-// Watermark of the partition, µs; 0 while no source has spoken.
-func (tx *Tx) Watermark() int64 { return tx.watermark }
-
-// Generation of log, state and rows.
-func (tx *Tx) Generation() int64 { return tx.generation }
-
-// Versions of rules, prices and directory in force at Now.
-func (tx *Tx) Versions() schemas.Versions { return tx.versions }
-
-// Get reads a committed record. The value must not be changed.
-func (tx *Tx) Get(key string) (value []byte, due int64, ok bool) {
-	r, ok := tx.state.records[key]
-	return r.value, r.due, ok
-}
-
-// Touch tells that one more record will be put at the end.
-func (tx *Tx) Touch() { tx.touched++ }
-
-// Put stores a record at the end of the fold; an empty value deletes it. due
-// is the append time from which [Fold.Due] is called for it, 0 for never.
-// Records must be put in an order that does not depend on map order.
-func (tx *Tx) Put(key string, value []byte, due int64) {
-	tx.delta = append(tx.delta, schemas.Change{Key: []byte(key), Value: value, Due: due})
-	tx.size += len(key) + len(value)
-	tx.again = tx.again || due != 0 && due <= tx.now
-}
-
-// Emit says a row for a topic; the row is the transaction's from then on.
-func (tx *Tx) Emit(topic string, row []byte) {
-	tx.outputs = append(tx.outputs, output{topic, row})
-	tx.size += len(row)
-}
-
-// Full tells that the commit has reached its size: go on in the next one.
-func (tx *Tx) Full() bool { return tx.size+tx.touched*recordSize >= SoftBytes }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -16,30 +15,40 @@ import (
 type Config struct {
 	Broker    broker.Broker
 	Processor Processor
-	// Owner names this worker in commits and logs.
+	// Owner names this worker in leases, commits and logs. No other worker has
+	// the same.
 	Owner string
-	// Generation of log, state and rows; 1 if 0.
-	Generation int64
-	// Linger is how long a commit waits for more input; 50 ms if 0.
+	// Linger is how long a commit waits for more input; 50 ms if 0. What comes
+	// on the critical lane waits for nothing.
 	Linger time.Duration
+	// Watchdog is how long one fold of a slice may take before the process
+	// ends itself; 1 min if 0.
+	Watchdog time.Duration
 	// Clock tells the wall time in µs. It is only a hint for when to write a
 	// tick; time.Now if nil.
 	Clock func() int64
 	// Logger; slog.Default if nil.
 	Logger *slog.Logger
+	// Metrics, if set, are kept up to date.
+	Metrics *Metrics
+	// Status, if set, is kept up to date.
+	Status *Status
 	// Committed, if set, is told of every commit, on the partition's goroutine.
 	Committed func(*schemas.Commit)
+
+	generation int64
+	configs    *configs
 }
 
 func (c *Config) setDefaults() error {
 	if c.Broker == nil || c.Processor == nil || c.Owner == "" {
 		return errors.New("engine: Broker, Processor and Owner are required")
 	}
-	if c.Generation == 0 {
-		c.Generation = 1
-	}
 	if c.Linger == 0 {
 		c.Linger = 50 * time.Millisecond
+	}
+	if c.Watchdog == 0 {
+		c.Watchdog = time.Minute
 	}
 	if c.Clock == nil {
 		c.Clock = func() int64 { return time.Now().UnixMicro() }
@@ -47,33 +56,27 @@ func (c *Config) setDefaults() error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.generation = c.Broker.Generation()
+	c.configs = &configs{broker: c.Broker}
 	return nil
 }
 
-// Run owns every partition of the processor until ctx ends, then commits
-// nothing more, finishes the routing and releases them. It returns an error
-// only where going on would be wrong: a broken log, a newer fold.
+// Run works on the partitions of the processor that fall to this worker, until
+// ctx ends: then it commits what it has folded, finishes the routing and gives
+// them up. It returns an error only where going on would be wrong, such as a
+// broken log.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.setDefaults(); err != nil {
 		return err
 	}
-	n, err := cfg.Broker.Partitions(ctx)
-	if err != nil {
-		return fmt.Errorf("cannot run processor %s: %w", cfg.Processor.Name(), err)
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() {
-			if err := keep(ctx, cfg, i); err != nil {
-				stop(err)
-			}
-		})
-	}
-	all.Wait()
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
-		return cause
+	name := cfg.Processor.Name()
+	cfg.Status.run(true)
+	defer cfg.Status.run(false)
+	err := cfg.Broker.Share(ctx, name, cfg.Owner, func(ctx context.Context, partition int) error {
+		return keep(ctx, cfg, partition)
+	})
+	if err := stopped(ctx, err); err != nil {
+		return fmt.Errorf("cannot run processor %s: %w", name, err)
 	}
 	return nil
 }
@@ -81,20 +84,32 @@ func Run(ctx context.Context, cfg Config) error {
 // keep owns one partition, again and again: every doubt about the ownership
 // drops all that was held and acquires anew.
 func keep(ctx context.Context, cfg Config, number int) error {
+	name := cfg.Processor.Name()
+	defer cfg.Status.drop(number)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		started := time.Now()
 		err := hold(ctx, cfg, number)
+		log := cfg.Logger.With("processor", name, "partition", number)
 		switch {
 		case ctx.Err() != nil:
 			if err != nil {
-				cfg.Logger.Warn("partition was not released cleanly", "processor", cfg.Processor.Name(), "partition", number, "error", err)
+				log.Warn("partition was not released cleanly", "error", err)
 			}
 			return nil
-		case errors.Is(err, broker.ErrFenced), errors.Is(err, broker.ErrUnknown), errors.Is(err, broker.ErrRetry):
-			cfg.Logger.Warn("partition is acquired anew", "processor", cfg.Processor.Name(), "partition", number, "error", err)
+		case errors.Is(err, errOldFold):
+			log.Error("this worker is too old for the partition and leaves it to others", "error", err)
+			cfg.Metrics.lost(name, number, "old_fold")
+			return nil
+		case errors.Is(err, broker.ErrFenced):
+			cfg.Metrics.lost(name, number, "fenced")
+		case errors.Is(err, broker.ErrUnknown):
+			cfg.Metrics.lost(name, number, "unknown")
+		case errors.Is(err, broker.ErrRetry):
+			cfg.Metrics.lost(name, number, "retry")
 		default:
 			return err
 		}
+		log.Warn("partition is acquired anew", "error", err)
 		if time.Since(started) > time.Minute {
 			wait = 50 * time.Millisecond
 		}
@@ -108,12 +123,15 @@ func keep(ctx context.Context, cfg Config, number int) error {
 
 // hold owns one partition once.
 func hold(ctx context.Context, cfg Config, number int) error {
+	cfg.Status.hold(number, false)
 	p, err := open(ctx, cfg, number)
 	if err != nil {
 		return err
 	}
+	cfg.Status.hold(number, true)
+	defer cfg.Metrics.released(p)
 	err = p.run(ctx)
-	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainPatience)
 	defer cancel()
 	if err == nil {
 		err = p.park(release)

@@ -62,7 +62,14 @@ func (x *fold) link(s *session, f *fact) *link {
 	if !ok {
 		return nil
 	}
-	l := load(x, linkKey(s.id, id), func() *link { return &link{} })
+	l := load(x, linkKey(s.id, id), func() *link {
+		p := load(x, linksKey(s.id, s.links/pageSize), func() *page { return &page{} })
+		p.facts = append(p.facts, id)
+		p.changed = true
+		s.links++
+		s.changed = true
+		return &link{}
+	})
 	if f.kind == schemas.KindApproval {
 		l.requests = l.add(l.requests, f)
 	} else {

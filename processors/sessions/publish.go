@@ -84,7 +84,7 @@ func (s *session) expectEnd(e *schemas.Event, now int64) {
 	if s.closing {
 		wait = goodbye
 	}
-	s.endAt = now + wait
+	s.endAt, s.closeAt = now+wait, 0
 }
 
 // sweepLater asks for published rows to be compared anew.
@@ -110,6 +110,10 @@ func (x *fold) Due(key string) {
 		if f := load[fact](x, key, nil); f != nil && f.due != 0 && f.due <= x.tx.Now() {
 			x.publish(s, f, false)
 		}
+		return
+	}
+	if s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now() {
+		x.close(s)
 		return
 	}
 	x.sweep(s)
@@ -145,6 +149,7 @@ func (x *fold) sweep(s *session) {
 		end := x.fact(s, schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end"), schemas.KindSessionEnd, s.lastEvent)
 		x.publish(s, end, true)
 		s.endAt, s.closing = 0, false
+		s.closeAt = now + rest
 	}
 	s.cursor, s.ending, s.restate, s.sweepAt, s.sweptAt = 0, false, false, 0, now
 }

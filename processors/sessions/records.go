@@ -14,11 +14,13 @@ import (
 //	f session fact_key  one fact: registers and its last published row
 //	p session page      the session's facts, pageSize to a record
 //	l session H(call)   permission requests and the calls that they may be for
+//	m session page      the session's links, pageSize to a record
 const (
 	sessionKind = 's'
 	factKind    = 'f'
 	pageKind    = 'p'
 	linkKind    = 'l'
+	linksKind   = 'm'
 
 	pageSize = 32
 )
@@ -29,6 +31,10 @@ func factKey(s, f schemas.Id) string { return string(factKind) + string(s[:]) + 
 
 func pageKey(s schemas.Id, page int64) string {
 	return string(binary.BigEndian.AppendUint32(append([]byte{pageKind}, s[:]...), uint32(page)))
+}
+
+func linksKey(s schemas.Id, page int64) string {
+	return string(binary.BigEndian.AppendUint32(append([]byte{linksKind}, s[:]...), uint32(page)))
 }
 
 func linkKey(s schemas.Id, call schemas.Id) string {
@@ -73,16 +79,23 @@ type session struct {
 	restate   bool   // what rows share has changed since the last sweep
 	said      bool   // a row was published
 	branchAt  int64  // occurred_at of the earliest branch seen, µs
+	links     int64  // links listed in their pages
+	closeAt   int64  // append time at which it leaves the state, 0 = it has not ended
+	away      int64  // how much of it has left
+	gone      bool   // it has left in this overlay
 	texts     [sessionTexts]text
 	changed   bool
 }
 
 // due is when the session wants to be looked at.
 func (s *session) due() int64 {
-	if s.endAt == 0 || s.sweepAt != 0 && s.sweepAt < s.endAt {
-		return s.sweepAt
+	due := s.endAt
+	for _, at := range [...]int64{s.sweepAt, s.closeAt} {
+		if due == 0 || at != 0 && at < due {
+			due = at
+		}
 	}
-	return s.endAt
+	return due
 }
 
 // Shared columns of a session; part of the state's encoding.
@@ -103,7 +116,7 @@ const (
 	sessionTexts
 )
 
-// page lists facts of a session, in the order in which they came.
+// page lists facts or links of a session, in the order in which they came.
 type page struct {
 	facts   []schemas.Id
 	changed bool
@@ -322,6 +335,9 @@ func (s *session) encode() []byte {
 	e.bool(s.restate)
 	e.int(s.branchAt)
 	e.texts(s.texts[:], 0)
+	e.int(s.links)
+	e.int(s.closeAt)
+	e.int(s.away)
 	return e
 }
 
@@ -334,6 +350,9 @@ func (s *session) decode(b []byte) error {
 	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked, s.restate = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0, d.byte() != 0
 	s.branchAt = d.int()
 	d.texts(s.texts[:], 0)
+	if len(d.b) > 0 { // of before sessions were closed
+		s.links, s.closeAt, s.away = d.int(), d.int(), d.int()
+	}
 	return d.err()
 }
 

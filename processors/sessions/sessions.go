@@ -136,6 +136,9 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	if err := validate(e); err != nil {
 		return 0, err
 	}
+	if err := x.recall(org, e.SessionId); err != nil {
+		return 0, err
+	}
 	e.OccurredAt = min(e.OccurredAt, x.tx.Now()+maxAhead)
 
 	s := x.session(org, e.SessionId)
@@ -260,7 +263,7 @@ func (x *fold) End() {
 	for _, key := range x.order {
 		switch r := x.open[key].(type) {
 		case *session:
-			if r.changed {
+			if r.changed && !r.gone {
 				x.tx.Put(key, r.encode(), r.due())
 			}
 		case *fact:

@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -43,9 +44,9 @@ func TestWorkersThatComeAndGoSayEveryRowOnce(t *testing.T) {
 			ctx, stop := context.WithTimeout(t.Context(), time.Duration(1+random.IntN(20*round))*time.Millisecond)
 			workers := 1 + random.IntN(2)
 			ended := make(chan error, workers)
-			for range workers {
+			for i := range workers {
 				go func() {
-					ended <- engine.Run(ctx, engine.Config{Broker: b, Processor: New(), Owner: "worker", Linger: time.Millisecond})
+					ended <- engine.Run(ctx, engine.Config{Broker: b, Processor: New(), Owner: fmt.Sprint("worker", i), Linger: time.Millisecond})
 				}()
 			}
 			for range workers {
@@ -103,7 +104,7 @@ func allFolded(t *testing.T, b broker.Broker, frames [][][]byte) bool {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c == nil || c.More || c.Slices[0].NextMessage < int64(end) || c.Slices[0].NextIndex != 0 {
+		if c == nil || c.More || c.Slices[1].NextMessage < int64(end) || c.Slices[1].NextIndex != 0 {
 			return false
 		}
 	}

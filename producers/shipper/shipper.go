@@ -32,7 +32,9 @@ type Shipper struct {
 	org        string
 	producerID string
 	epoch      int64
-	frames     []frame
+	frames     []frame // of the normal lane, by partition
+	critical   []int64 // sequence numbers of the critical lane, by partition
+	urgent     urgent
 	dead       [][]byte
 	known      map[schemas.Id]bool // dead letters in the topic; nil until needed
 	last       []uint64            // position of the last message, by partition
@@ -53,7 +55,7 @@ func New(ctx context.Context, b broker.Broker, org, producerID string, epoch int
 		return nil, fmt.Errorf("cannot ship events: %w", err)
 	}
 	return &Shipper{broker: b, org: org, producerID: producerID, epoch: epoch,
-		frames: make([]frame, n), last: make([]uint64, n)}, nil
+		frames: make([]frame, n), critical: make([]int64, n), last: make([]uint64, n)}, nil
 }
 
 // Partition is the partition of a key.
@@ -69,6 +71,28 @@ func (s *Shipper) Event(ctx context.Context, partition int, encoded []byte) erro
 	}
 	f.events = append(f.events, encoded)
 	f.bytes += len(encoded)
+	return nil
+}
+
+// Lane is the lane that a live event takes: the critical one if it is critical,
+// unless its session has had its share of that minute (DESIGN §4).
+func (s *Shipper) Lane(e *schemas.Event) schemas.Lane {
+	if e.Critical && s.urgent.admits(e.SessionId, e.OccurredAt) {
+		return schemas.LaneCritical
+	}
+	return schemas.LaneNormal
+}
+
+// Critical sends one encoded event on the critical lane, at once and ahead of
+// what waits for the normal one.
+func (s *Shipper) Critical(ctx context.Context, partition int, encoded []byte) error {
+	record := schemas.Frame{Segments: []schemas.Segment{{Org: s.org, ProducerId: s.producerID, Epoch: s.epoch,
+		Lane: schemas.LaneCritical, Schema: schemas.EventSchema, FirstSequence: s.critical[partition], Events: [][]byte{encoded}}}}
+	s.message = record.AppendMessage(s.message[:0])
+	if err := s.append(ctx, broker.Log{Topic: broker.Events, Partition: partition, Lane: schemas.LaneCritical}, s.message); err != nil {
+		return err
+	}
+	s.critical[partition]++
 	return nil
 }
 
@@ -99,7 +123,7 @@ func (s *Shipper) append(ctx context.Context, to broker.Log, message []byte) err
 	err := backoff.RetryNotify(func() error {
 		position, err := s.broker.Append(ctx, to, message)
 		if err == nil {
-			if to.Topic == broker.Events {
+			if to.Topic == broker.Events && to.Lane == schemas.LaneNormal {
 				s.last[to.Partition] = position
 			}
 			return nil
@@ -163,7 +187,8 @@ func (s *Shipper) SourceEnd(ctx context.Context, sessionIDs []string) error {
 	return nil
 }
 
-// Last is the position of the last message sent to a partition; 0 for none.
+// Last is the position of the last message sent to a partition's normal lane; 0
+// for none.
 func (s *Shipper) Last(partition int) uint64 { return s.last[partition] }
 
 // DeadLetter adds a dead letter, unless the topic holds the same one already.

@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,17 +26,27 @@ type Config struct {
 	// Linger is how long routing waits for more rows for a frame that is not
 	// full.
 	Linger time.Duration
+	// SnapshotCommits and SnapshotBytes are how long the log gets, in commits
+	// or in bytes, before the next snapshot is due; default 1,000 and 64 MiB.
+	SnapshotCommits, SnapshotBytes int64
 }
 
 // Owner is a [broker.Owner].
 type Owner struct {
 	Config
 	log      Chain
+	parts    Chain // of snapshots
+	mark     Chain // of the partition's start
 	epoch    int64
 	position uint64                // of the tail
 	tail     *schemas.Commit       // newest commit without its contents, nil = none
+	started  bool                  // the mark stands
 	said     map[broker.Log]int64  // newest commit with rows for each log
+	partial  bool                  // the log was purged: said may lack logs
 	claims   map[int64]routedClaim // commits that the topics name
+	bytes    int64                 // stored since the commit that the newest snapshot stands at
+	taking   *snapshot             // nil = none
+	purged   int64                 // commit up to which this owner has purged
 	router   *router
 	life     context.Context
 	stop     context.CancelFunc
@@ -53,11 +64,14 @@ type routedClaim struct {
 // Acquire makes an owner whose routing ends with life. It returns
 // broker.ErrLost if a topic holds rows of a commit that the log does not have:
 // the log has lost a suffix, and folding over it would say other rows under the
-// same commit numbers.
+// same commit numbers. The same goes for a log without any commit whose
+// partition is marked as started.
 func Acquire(ctx, life context.Context, store Store, config Config) (broker.Owner, error) {
 	o := &Owner{
 		Config: config,
 		log:    store.Commits(config.Processor, config.Partition),
+		parts:  store.Snapshots(config.Processor, config.Partition),
+		mark:   store.Started(config.Processor, config.Partition),
 		said:   map[broker.Log]int64{},
 		claims: map[int64]routedClaim{},
 	}
@@ -70,8 +84,9 @@ func Acquire(ctx, life context.Context, store Store, config Config) (broker.Owne
 // String names the partition that is owned.
 func (o *Owner) String() string { return fmt.Sprintf("%s/%d", o.Processor, o.Partition) }
 
-// acquire reads the topics before the log: an older owner may still be at work,
-// and what it routes meanwhile it has committed before.
+// acquire reads the topics and the mark before the log: an older owner may
+// still be at work, and what it routes or marks meanwhile it has committed
+// before.
 func (o *Owner) acquire(ctx, life context.Context, store Store) error {
 	destinations, err := store.Destinations(ctx, o.Processor, o.Partition)
 	if err != nil {
@@ -88,9 +103,17 @@ func (o *Owner) acquire(ctx, life context.Context, store Store) error {
 			o.claims[h.commit] = routedClaim{to, h.hash}
 		}
 	}
+	mark, err := o.mark.Last(ctx)
+	if err != nil {
+		return err
+	}
 	last, err := o.log.Last(ctx)
 	if err != nil {
 		return err
+	}
+	o.started = mark.Position != 0
+	if o.started && last.Position == 0 {
+		return fmt.Errorf("the partition was started and its log is empty: %w", broker.ErrLost)
 	}
 	var routed int64
 	o.epoch, o.position = 1, last.Position
@@ -122,8 +145,8 @@ func (o *Owner) acquire(ctx, life context.Context, store Store) error {
 // between share it, and the first commit decides between them.
 func (o *Owner) Epoch() int64 { return o.epoch }
 
-// Restore gives the commits to apply, and routes what an owner before had
-// committed and not routed.
+// Restore gives the parts of the newest snapshot that is whole and the commits
+// after it, and routes what an owner before had committed and not routed.
 //
 // A log that holds rows of this source is taken at its word: what comes after
 // its last frame is routed, even where a commit says that it had been (a broker
@@ -148,6 +171,25 @@ func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 	if o.tail == nil {
 		return nil
 	}
+	at, err := o.restoreSnapshot(ctx, apply)
+	if err == nil {
+		err = o.restoreCommits(ctx, at, apply)
+	}
+	if errors.Is(err, broker.ErrLost) {
+		next, readErr := o.next(ctx, o.log, o.position)
+		switch {
+		case readErr != nil:
+			return readErr
+		case next.Position != 0: // whose owner may have purged what is missing
+			return fmt.Errorf("another owner has committed meanwhile (%s): %w", err.Error(), broker.ErrFenced)
+		}
+	}
+	return err
+}
+
+// restoreCommits reads all that the log still holds, for routing may lag behind
+// a snapshot, and applies what comes after the base.
+func (o *Owner) restoreCommits(ctx context.Context, at base, apply func(*schemas.Commit) error) error {
 	heads, routed := o.router.start()
 	var previous *schemas.Commit
 	err := o.log.Scan(ctx, 0, o.position, func(e Entry) error {
@@ -155,8 +197,19 @@ func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 		if err != nil {
 			return err
 		}
+		if previous == nil && c.CommitNumber > 1 {
+			if c.CommitNumber > at.number+1 {
+				return fmt.Errorf("the log begins at commit %d, and what it is restored from ends at %d: %w",
+					c.CommitNumber, at.number, broker.ErrLost)
+			}
+			o.partial = true
+			previous = &schemas.Commit{CommitNumber: c.CommitNumber - 1, Hash: c.PreviousHash, Epoch: c.Epoch}
+		}
 		if err := broker.Follows(previous, c); err != nil {
 			return err
+		}
+		if c.CommitNumber == at.number+1 && c.PreviousHash != at.hash {
+			return fmt.Errorf("commit %d does not follow the commit that the snapshot stands at: %w", c.CommitNumber, broker.ErrLost)
 		}
 		if err := o.check(c); err != nil {
 			return err
@@ -175,6 +228,10 @@ func (o *Owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 			o.said[destination(&c.Outputs[i])] = c.CommitNumber
 		}
 		previous = withoutContents(c)
+		if c.CommitNumber <= at.number {
+			return nil
+		}
+		o.bytes += int64(len(e.Payload))
 		return apply(c)
 	})
 	if err != nil {
@@ -272,12 +329,29 @@ func DecodeCommit(e Entry) (*schemas.Commit, error) {
 	return c, nil
 }
 
+// History is [broker.Broker.History] of a commit log.
+func History(ctx context.Context, log Chain, each func(*schemas.Commit) error) error {
+	last, err := log.Last(ctx)
+	if err != nil || last.Position == 0 {
+		return err
+	}
+	return log.Scan(ctx, 0, last.Position, func(e Entry) error {
+		c, err := DecodeCommit(e)
+		if err != nil {
+			return err
+		}
+		return each(c)
+	})
+}
+
 // withoutContents is what a commit says about its place in the log.
 func withoutContents(c *schemas.Commit) *schemas.Commit {
-	return &schemas.Commit{CommitNumber: c.CommitNumber, Epoch: c.Epoch, Hash: c.Hash, Routed: c.Routed}
+	place := *c
+	place.Outputs, place.Delta, place.Reloads = nil, nil, nil
+	return &place
 }
 
 // destination is the log that an output goes to.
 func destination(out *schemas.Output) broker.Log {
-	return broker.Log{Topic: out.Topic, Partition: int(out.Partition)}
+	return broker.Log{Topic: out.Topic, Partition: int(out.Partition), Lane: out.Lane}
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func processCommand() *cobra.Command {
+	var at place
+	var admin string
+	c := &cobra.Command{
+		Use:   "process",
+		Short: "Run the processors on a broker, sharing its partitions with others",
+		Long: `Runs the processors: events become facts, and facts signed rows on the topics.
+
+Start it as often as you like, on as many machines: the workers share the
+partitions among them. When one ends its partitions go to the others, at once
+after SIGTERM and within the lease's time + 5 s after a crash; nothing is lost
+and nothing said twice. Without --broker it helps the 'flightlog up' that runs
+on the data folder.`,
+		Example: `  flightlog process --broker nats://nats.internal:4222 --credentials-file worker.creds
+  FLIGHTLOG_BROKER=nats://127.0.0.1:4222 flightlog process`,
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{serves: "yes"},
+		RunE: func(c *cobra.Command, _ []string) error {
+			return process(c.Context(), c, &at, admin)
+		},
+	}
+	at.flags(c)
+	adminFlag(c, &admin)
+	return c
+}
+
+func process(ctx context.Context, c *cobra.Command, at *place, adminAddress string) error {
+	in, err := at.reach(ctx)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	a, err := serveAdmin(ctx, adminAddress)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	fmt.Fprintf(c.ErrOrStderr(), "flightlog processes%s\n", a.where())
+	return in.process(ctx, a)
+}

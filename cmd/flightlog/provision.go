@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flightlog/flightlog/broker/jetstream"
+)
+
+func provisionCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "provision",
+		Short: "Make what Flightlog needs elsewhere: broker",
+	}
+	c.AddCommand(provisionBrokerCommand())
+	return c
+}
+
+// brokerLayout is what provision broker is told beside the place.
+type brokerLayout struct {
+	partitions, replicas int
+	eventsAge, rowsAge   time.Duration
+	eventsBytes          int64
+	dryRun               bool
+}
+
+func provisionBrokerCommand() *cobra.Command {
+	var at place
+	var l brokerLayout
+	c := &cobra.Command{
+		Use:   "broker",
+		Short: "Make or change the streams, buckets and topics of an installation",
+		Long: `Makes what an installation needs on a broker, and brings what an earlier release
+made up to this one. Prints every change; with --dry-run it makes none. Run again
+it changes nothing but what the flags say otherwise.
+
+The number of partitions is fixed for the life of a generation.`,
+		Example: `  flightlog provision broker --broker nats://127.0.0.1:4222 --replicas 3 --dry-run`,
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return provisionBroker(c.Context(), c, &at, l) },
+	}
+	at.brokerFlags(c)
+	f := c.Flags()
+	f.IntVar(&l.partitions, "partitions", 16, "partitions of every topic")
+	f.IntVar(&l.replicas, "replicas", 0, "replicas of everything (default: 1, or what is there)")
+	f.DurationVar(&l.eventsAge, "events-age", 0, "how long events are kept (default: 720h, or what is there)")
+	f.DurationVar(&l.rowsAge, "rows-age", 0, "how long rows are kept (default: 1080h, or what is there)")
+	f.Int64Var(&l.eventsBytes, "events-bytes", 0, "size at which the topic of events refuses more (default: the disk's)")
+	f.BoolVar(&l.dryRun, "dry-run", false, "only print what would be changed")
+	return c
+}
+
+func provisionBroker(ctx context.Context, c *cobra.Command, at *place, l brokerLayout) error {
+	if at.broker == "" {
+		return fmt.Errorf("give --broker; the broker of a data folder provisions itself")
+	}
+	plan, provision, err := at.provisioner(l)
+	if err != nil {
+		return err
+	}
+	changes, err := plan(ctx)
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		fmt.Fprintln(c.OutOrStdout(), "nothing to change")
+		return nil
+	}
+	fmt.Fprintln(c.OutOrStdout(), strings.Join(changes, "\n"))
+	if l.dryRun {
+		return nil
+	}
+	return provision(ctx)
+}
+
+// provisioner is what plans and makes a layout on the kind of broker that the
+// place names.
+func (p *place) provisioner(l brokerLayout) (plan func(context.Context) ([]string, error), provision func(context.Context) error, err error) {
+	scheme, _, _ := strings.Cut(p.broker, "://")
+	switch scheme {
+	case "nats", "tls":
+		config := p.jetstream()
+		config.Layout = jetstream.Layout{Replicas: l.replicas, EventsAge: l.eventsAge, RowsAge: l.rowsAge, EventsBytes: l.eventsBytes}
+		return func(ctx context.Context) ([]string, error) { return jetstream.Plan(ctx, config, l.partitions) },
+			func(ctx context.Context) error { return jetstream.Provision(ctx, config, l.partitions) }, nil
+	}
+	return nil, nil, p.unknown()
+}

@@ -1,0 +1,66 @@
+package reference
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Events are all events that the logs of an installation hold, of both lanes of
+// all partitions, as of the call. Events that do not decode are left out: the
+// processor made dead letters of them.
+func Events(ctx context.Context, b broker.Broker) ([]Input, error) {
+	var events []Input
+	err := scan(ctx, b, broker.Events, []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical}, func(m broker.Message) error {
+		fingerprint, _ := schemas.MessageFingerprint(m.Payload)
+		if schemas.FingerprintName(fingerprint) != "Frame" {
+			return nil // a control record, or nothing that can be read
+		}
+		var f schemas.Frame
+		if f.DecodeMessage(m.Payload) != nil {
+			return nil
+		}
+		for _, segment := range f.Segments {
+			for _, encoded := range segment.Events {
+				in := Input{Org: segment.Org, AppendedAt: m.AppendedAt}
+				if in.Event.DecodeMessage(schemas.AppendRecord(nil, uint64(segment.Schema), encoded)) == nil {
+					events = append(events, in)
+				}
+			}
+		}
+		return nil
+	})
+	return events, err
+}
+
+// Published are all rows that the topic enriched holds as of the call, as they
+// were said.
+func Published(ctx context.Context, b broker.Broker) ([]schemas.Enriched, error) {
+	var rows []schemas.Enriched
+	err := scan(ctx, b, broker.Enriched, []schemas.Lane{schemas.LaneNormal}, func(m broker.Message) error {
+		var f schemas.EnrichedFrame
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			return err
+		}
+		rows = append(rows, f.Rows...)
+		return nil
+	})
+	return rows, err
+}
+
+func scan(ctx context.Context, b broker.Broker, topic string, lanes []schemas.Lane, each func(broker.Message) error) error {
+	n, err := b.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", topic, err)
+	}
+	for p := range n {
+		for _, lane := range lanes {
+			if err := broker.Scan(ctx, b, broker.Log{Topic: topic, Partition: p, Lane: lane}, each); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package reference
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// words are the texts of random events by field: few, so that they meet. Every
+// other text field has those of "".
+var words = map[string][]string{
+	"":               {"", "", "a", "b", "c"},
+	"PromptId":       {"", "p1", "p2", "p3"},
+	"AgentRunId":     {"", "", "", "run"},
+	"Branch":         {"", "", "main", "fix/a", "HEAD"},
+	"Repo":           {"", "github.com/example/shop", "github.com/example/shop", "github.com/example/bar"},
+	"TaskId":         {"", "", "", "", "task"},
+	"Model":          {"", "claude-opus-5-5", "claude-haiku-5-5", "claude-zephyr-9", "claude-opus-5", "us.anthropic.claude-opus-4-5-20251101-v1:0", "claude-sonnet-4-5@20250929"},
+	"Platform":       {"", "firstParty", "bedrock", "vertex", "elsewhere"},
+	"Speed":          {"", "", "standard", "normal", "fast"},
+	"ServiceTier":    {"", "", "standard", "batch", "priority"},
+	"InferenceGeo":   {"", "", "us", "global", "moon"},
+	"QuerySource":    {"", "sdk", "web_search_tool"},
+	"ToolName":       {"", "Bash", "Bash", "Edit"},
+	"ArgumentsHash":  {"", "h1", "h1", "h2"},
+	"ApprovalSource": {"", "config", "user_temporary", "user_permanent", "user_reject"},
+}
+
+// symbols are how many symbols of an enum random events use.
+var symbols = map[string]int{
+	"CaptureMode": 3, "UserSource": 5, "WorkflowSource": 5, "WorkKind": 7, "WorkKindSource": 5, "ChangeGrade": 3, "TestOutcome": 4,
+}
+
+// fill gives that share of the fields of a record random values; ids, and enums
+// that are not among symbols, stay as they are.
+func fill(random *rand.Rand, record reflect.Value, share float64) {
+	for i := range record.NumField() {
+		if random.Float64() > share {
+			continue
+		}
+		field, name := record.Field(i), record.Type().Field(i).Name
+		switch v := field.Addr().Interface().(type) {
+		case *string:
+			pool, ok := words[name]
+			if !ok {
+				pool = words[""]
+			}
+			*v = pool[random.IntN(len(pool))]
+		case *bool:
+			*v = random.IntN(2) == 0
+		case *schemas.OptBool:
+			*v = schemas.OptBool{Valid: random.IntN(2) == 0, Value: random.IntN(2) == 0}
+		case *schemas.OptLong:
+			if *v = (schemas.OptLong{}); random.IntN(2) == 0 {
+				*v = schemas.SomeLong(random.Int64N(5) * []int64{1, 1, 1000, 60_000}[random.IntN(4)])
+			}
+		case *schemas.OptDouble:
+			if *v = (schemas.OptDouble{}); random.IntN(2) == 0 {
+				*v = schemas.SomeDouble(float64(random.IntN(5)) / 8)
+			}
+		default:
+			if n := symbols[field.Type().Name()]; n > 0 {
+				field.SetUint(uint64(random.IntN(n)))
+			}
+		}
+	}
+}
+
+// invented are random events of a few facts of two sessions of two
+// organisations, as any witness might tell of them.
+func invented(random *rand.Rand) []sent {
+	share := []float64{0.1, 0.5, 1}[random.IntN(3)] // of the fields that an event tells
+	kinds := []schemas.Kind{
+		schemas.KindSessionStart, schemas.KindSessionEnd, schemas.KindPrompt, schemas.KindPrompt, schemas.KindTurnEnd, schemas.KindSubagent,
+		schemas.KindCompaction, schemas.KindModelRequest, schemas.KindModelRequest, schemas.KindModelRetry, schemas.KindModelError,
+		schemas.KindToolCall, schemas.KindToolCall, schemas.KindToolCall, schemas.KindApproval, schemas.KindApproval,
+		schemas.KindFileChange, schemas.KindCommit, schemas.KindPush, schemas.KindPullRequest, schemas.KindTestRun,
+	}
+	var events []sent
+	for range 5 + random.IntN(60) {
+		kind := kinds[random.IntN(len(kinds))]
+		id := fmt.Sprint("p", 1+random.IntN(3))
+		if kind == schemas.KindSessionEnd {
+			id = "end"
+		}
+		org := []string{"acme", "acme", "other"}[random.IntN(3)]
+		session := fmt.Sprint(org, "-", 1+random.IntN(2))
+		var e schemas.Event
+		fill(random, reflect.ValueOf(&e).Elem(), share)
+		e.SessionId, e.FactKey, e.Kind = session, schemas.FactKey(session, kind, id), kind
+		e.OccurredAt = start + random.Int64N(8)*1_000_000
+		if random.IntN(10) == 0 {
+			e.OccurredAt += 3600 * 1_000_000 // its clock is an hour ahead
+		}
+		e.Witness = schemas.Witness(1 + random.IntN(int(schemas.WitnessDirect)))
+		if random.IntN(4) > 0 {
+			e.Witness = schemas.WitnessHook + schemas.Witness(random.IntN(3))
+		}
+		if e.Witness == schemas.WitnessOtlp {
+			e.Signal = schemas.SignalLog + schemas.Signal(random.IntN(3))
+		}
+		switch schemas.FamilyOf(kind) {
+		case schemas.FamilySession:
+			e.Body.Branch = schemas.EventBodySession
+			fill(random, reflect.ValueOf(&e.Body.Session).Elem(), share)
+		case schemas.FamilyModel:
+			e.Body.Branch = schemas.EventBodyModel
+			fill(random, reflect.ValueOf(&e.Body.Model).Elem(), share)
+			if !e.Body.Model.TokenOutput.Valid {
+				e.Body.Model.TokenOutput = schemas.SomeLong(3) // whoever tells of usage tells the output
+			}
+		case schemas.FamilyTool:
+			e.Body.Branch = schemas.EventBodyTool
+			fill(random, reflect.ValueOf(&e.Body.Tool).Elem(), share)
+		case schemas.FamilyArtifact:
+			e.Body.Branch = schemas.EventBodyArtifact
+			fill(random, reflect.ValueOf(&e.Body.Artifact).Elem(), share)
+		}
+		schemas.SetEventID(&e)
+		events = append(events, sent{org: org, event: &e})
+	}
+	return events
+}
+
+func TestWhateverWitnessesTellEndsAsTheReferenceSays(t *testing.T) {
+	for seed := range uint64(seeds) {
+		random := rand.New(rand.NewPCG(seed, 4))
+		events := invented(random)
+		for i := range events {
+			events[i].pause = max(0, time.Duration(random.IntN(60)-40)*time.Second)
+			if random.IntN(40) == 0 {
+				events[i].pause = 45 * time.Minute // the session ends, and goes on
+			}
+		}
+		if events = append(events, events[random.IntN(len(events)):]...); !agree(t, fmt.Sprint("seed ", seed), events, []ending{bySourceEnd, bySilence}[seed%2]) {
+			return
+		}
+	}
+}
+
+var _ = slices.Sort[[]int]
+
+const seeds = 400

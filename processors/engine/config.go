@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Rules, prices and the directory are not read from files: they are versions
+// in the topic config, and a control record in the critical lane of every input
+// partition says from which append time on one holds (DESIGN §5). So a replay
+// folds every event by the version that it was folded by first.
+
+// Kinds of configuration.
+var configKinds = []string{"rules", "prices", "directory"}
+
+// configLead is how far ahead a version takes effect, so that its pointers are
+// in every partition before.
+const configLead = 60e6
+
+// maxConfig is the cap of a text in its schema, bytes.
+const maxConfig = 896 << 10
+
+// ApplyConfig stores a text as the next version of a kind (rules, prices or
+// directory), in force 60 s after now (µs; the caller's clock), and points every input
+// partition to it. Applied again, the same text as the newest version only
+// writes the pointers again, so that a call that failed half way can be
+// repeated. It returns the version, and with the error the partitions that
+// were missed.
+func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte, by string, now int64) (version int64, missed []int, err error) {
+	known := false
+	for _, k := range configKinds {
+		known = known || k == kind
+	}
+	if !known {
+		return 0, nil, fmt.Errorf("cannot apply %q: no kind of configuration (%v)", kind, configKinds)
+	}
+	n, err := b.Partitions(ctx)
+	if err != nil {
+		return 0, nil, fmt.Errorf("cannot apply %s: %w", kind, err)
+	}
+	newest := schemas.Config{Kind: kind, Version: 1}
+	if err := scanConfigs(ctx, b, func(c *schemas.Config) {
+		if c.Kind == kind && c.Version > newest.Version {
+			newest = *c
+		}
+	}); err != nil {
+		return 0, nil, fmt.Errorf("cannot apply %s: %w", kind, err)
+	}
+	hash := schemas.TextHash(text)
+	if newest.Hash != hash {
+		newest = schemas.Config{Kind: kind, Version: newest.Version + 1, Hash: hash, EffectiveAt: now + configLead, AppliedBy: by, Text: text}
+		if len(text) == 0 || len(text) > maxConfig {
+			return 0, nil, fmt.Errorf("cannot apply %s: %d bytes, must be 1 to %d", kind, len(text), maxConfig)
+		}
+		if _, err := b.Append(ctx, broker.Log{Topic: broker.Config}, newest.AppendMessage(nil)); err != nil {
+			return 0, nil, fmt.Errorf("cannot apply %s: %w", kind, err)
+		}
+		c := configs{broker: b}
+		if err := c.load(ctx, kind, newest.Version, hash); err != nil {
+			return 0, nil, fmt.Errorf("somebody else has applied another text at the same time, look at it first: %w", err)
+		}
+	}
+	pointer := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: newest.Version,
+		ConfigHash: newest.Hash, EffectiveAt: newest.EffectiveAt}
+	var errs []error
+	for p := range n {
+		if _, err := b.Append(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: schemas.LaneCritical}, pointer.AppendMessage(nil)); err != nil {
+			missed = append(missed, p)
+			errs = append(errs, err)
+		}
+	}
+	if len(missed) > 0 {
+		return newest.Version, missed, fmt.Errorf("cannot point partitions %v to version %d of %s: %w", missed, newest.Version, kind, errors.Join(errs...))
+	}
+	return newest.Version, nil, nil
+}
+
+// Configs calls each with every version of every kind, oldest first.
+func scanConfigs(ctx context.Context, b broker.Broker, each func(*schemas.Config)) error {
+	return broker.Scan(ctx, b, broker.Log{Topic: broker.Config}, func(m broker.Message) error {
+		var c schemas.Config
+		if err := c.DecodeMessage(m.Payload); err != nil {
+			return fmt.Errorf("position %d: %w", m.Position, err)
+		}
+		each(&c)
+		return nil
+	})
+}
+
+// configs are the texts that the partitions of a worker fold by. Safe for
+// concurrent use.
+type configs struct {
+	broker broker.Broker
+	mu     sync.RWMutex
+	texts  map[pointer][]byte // by kind and version
+}
+
+// text of a version that was loaded.
+func (c *configs) text(kind string, version int64) []byte {
+	if c == nil {
+		return nil
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.texts[pointer{kind: kind, version: version}]
+}
+
+// errNoConfig tells of a pointer to a version that the topic config does not
+// hold with that hash.
+var errNoConfig = errors.New("the topic config holds no such version")
+
+// load makes sure that a version's text is here. Where two texts were applied
+// at once under one number, the first stands. A hash of "" takes any.
+func (c *configs) load(ctx context.Context, kind string, version int64, hash string) error {
+	key := pointer{kind: kind, version: version}
+	c.mu.RLock()
+	_, ok := c.texts[key]
+	c.mu.RUnlock()
+	if ok || version <= 1 {
+		return nil
+	}
+	found := false
+	var text []byte
+	err := scanConfigs(ctx, c.broker, func(have *schemas.Config) {
+		if text == nil && have.Kind == kind && have.Version == version {
+			text = have.Text
+			found = (hash == "" || have.Hash == hash) && schemas.TextHash(text) == have.Hash
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("cannot load version %d of %s: %w", version, kind, err)
+	}
+	if !found {
+		return fmt.Errorf("cannot load version %d of %s: %w", version, kind, errNoConfig)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.texts == nil {
+		c.texts = map[pointer][]byte{}
+	}
+	c.texts[key] = text
+	return nil
+}
+
+// inForce are the pointers that a new partition begins with: every version
+// that there is, each from its own time on.
+func inForce(ctx context.Context, b broker.Broker) ([]pointer, error) {
+	var all []pointer
+	err := scanConfigs(ctx, b, func(c *schemas.Config) {
+		all = append(all, pointer{kind: c.Kind, version: c.Version, effectiveAt: c.EffectiveAt})
+	})
+	return all, err
+}

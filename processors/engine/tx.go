@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Tx is what a fold sees of the world: the committed state under its overlay,
+// the time, the configuration in force, and a place for what it says.
+type Tx struct {
+	state      *State
+	configs    *configs
+	generation int64
+	now        int64
+	watermark  int64
+	versions   schemas.Versions
+	delta      []schemas.Change
+	outputs    []output
+	size       int
+	touched    int
+	again      bool // a record was put that is due already
+	archives   []*archive
+	stubs      map[string][]byte // pages of stubs that changed
+	gone       map[schemas.Id]bool
+}
+
+type output struct {
+	topic string
+	lane  schemas.Lane
+	row   []byte
+}
+
+// Now is the fold's time: the highest append time seen in the partition, µs.
+func (tx *Tx) Now() int64 { return tx.now }
+
+// Watermark of the partition, µs; 0 while no source has spoken.
+func (tx *Tx) Watermark() int64 { return tx.watermark }
+
+// Generation of log, state and rows.
+func (tx *Tx) Generation() int64 { return tx.generation }
+
+// Versions of rules, prices and directory in force at Now.
+func (tx *Tx) Versions() schemas.Versions { return tx.versions }
+
+// Config is the text of a version of rules, prices or directory, as the topic
+// config holds it; nil for version 1, which is what the fold brings along. It
+// must not be changed.
+func (tx *Tx) Config(kind string, version int64) []byte { return tx.configs.text(kind, version) }
+
+// Get reads a committed record. The value must not be changed.
+func (tx *Tx) Get(key string) (value []byte, due int64, ok bool) {
+	r, ok := tx.state.records[key]
+	return r.value, r.due, ok
+}
+
+// Touch tells that one more record will be put at the end.
+func (tx *Tx) Touch() { tx.touched++ }
+
+// Put stores a record at the end of the fold; an empty value deletes it. due
+// is the append time from which [Fold.Due] is called for it, 0 for never.
+// Records must be put in an order that does not depend on map order. Keys that
+// begin with a byte below ' ' are the engine's.
+func (tx *Tx) Put(key string, value []byte, due int64) {
+	tx.delta = append(tx.delta, schemas.Change{Key: []byte(key), Value: value, Due: due})
+	tx.size += len(key) + len(value)
+	tx.again = tx.again || due != 0 && due <= tx.now
+}
+
+// Emit says a row for a topic; the row is the transaction's from then on.
+func (tx *Tx) Emit(topic string, row []byte) { tx.emit(topic, schemas.LaneNormal, row) }
+
+// EmitCritical says a row on the critical lane of a topic that has one.
+func (tx *Tx) EmitCritical(topic string, row []byte) { tx.emit(topic, schemas.LaneCritical, row) }
+
+func (tx *Tx) emit(topic string, lane schemas.Lane, row []byte) {
+	tx.outputs = append(tx.outputs, output{topic, lane, row})
+	tx.size += len(row)
+}
+
+// Full tells that the commit has reached its size: go on in the next one.
+func (tx *Tx) Full() bool { return tx.size+tx.touched*recordSize >= SoftBytes }
+
+// grouped puts the rows together by topic and lane, in the order in which they
+// were said. previous is the last commit with rows by destination.
+func (tx *Tx) grouped(partition int, previous map[string]int64) []schemas.Output {
+	var outputs []schemas.Output
+	at := map[string]int{}
+	for _, o := range tx.outputs {
+		name := destination(o.topic, o.lane)
+		i, ok := at[name]
+		if !ok {
+			i = len(outputs)
+			at[name] = i
+			outputs = append(outputs, schemas.Output{Topic: o.topic, Partition: int64(partition), Lane: o.lane,
+				Previous: previous[name], Schema: int64(broker.RowSchema(o.topic))})
+		}
+		outputs[i].Rows = append(outputs[i].Rows, o.row)
+	}
+	return outputs
+}
+
+// destination names a lane of a topic in the head.
+func destination(topic string, lane schemas.Lane) string {
+	if lane == schemas.LaneNormal {
+		return topic
+	}
+	return topic + "/" + lane.String()
+}
