@@ -158,14 +158,16 @@ func TestAConfigNamesEverythingThatIsWrong(t *testing.T) {
 		URL: "nats://user:secret@127.0.0.1", InProcess: &jetstream.Server{},
 		CredentialsFile: "/nowhere/creds", TokenFile: "/nowhere/token", CAFile: "/nowhere/ca", CertFile: "/nowhere/cert",
 		Prefix: "a.b", Generation: -1, Partitions: -1, Timeout: -1,
-		Layout: jetstream.Layout{Replicas: 9, EventsAge: -1, RowsAge: -1, EventsBytes: -1},
+		ReadAhead: -1, SnapshotCommits: -1, SnapshotBytes: -1, LeaseTTL: -1,
+		Layout: jetstream.Layout{Replicas: 9, EventsAge: -1, RowsAge: -1, ClosedAge: -1, EventsBytes: -1},
 	}
 	err := config.Validate()
 	if err == nil {
 		t.Fatal("it is valid")
 	}
 	for _, key := range []string{"url", "credentials_file", "token_file", "ca_file", "cert_file", "key_file",
-		"prefix: a.b", "generation: -1", "partitions: -1", "timeout: -1", "replicas: 9", "events_age", "rows_age", "events_bytes"} {
+		"prefix: a.b", "generation: -1", "partitions: -1", "timeout: -1", "replicas: 9", "events_age", "rows_age", "closed_age", "events_bytes",
+		"read_ahead", "snapshot_commits", "snapshot_bytes", "lease_ttl"} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("%v\ndoes not name %s", err, key)
 		}

@@ -259,6 +259,102 @@ func TestAFullTopicRefusesUntilThereIsRoom(t *testing.T) {
 	s.append(busy, "fits")
 }
 
+func TestAReaderFetchesNoMoreAheadThanItMay(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	frame := string(make([]byte, 128<<10))
+	for range 160 { // 20 MiB
+		s.append(busy, frame)
+	}
+	for _, readAhead := range []int{4 << 20, 1} {
+		config := s.config
+		config.ReadAhead = readAhead
+		b := connect(t, config)
+		r, err := b.Read(t.Context(), busy, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		most := max(readAhead, 2<<20+1<<10) + 512<<10 // a message in every hand, and headers
+		before, steady := uint64(0), 0
+		for deadline := time.Now().Add(20 * time.Second); steady < 5; time.Sleep(20 * time.Millisecond) {
+			delivered := uint64(0)
+			for consumer := range s.events.ListConsumers(t.Context()).Info() {
+				delivered = consumer.Delivered.Consumer
+			}
+			if steady++; delivered != before || delivered == 0 {
+				before, steady = delivered, 0
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not come to rest: %d messages", delivered)
+			}
+		}
+		if fetched := int(before) * len(frame); fetched > most {
+			t.Errorf("with read-ahead %d it has fetched %d bytes, want at most %d", readAhead, fetched, most)
+		}
+		for range 159 { // and all of it arrives
+			if _, err := r.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.Close()
+		for left := 1; left > 0; {
+			info, err := s.events.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			left = info.State.Consumers
+		}
+	}
+}
+
+func TestAMessageOfAnyLengthPassesASmallReadAhead(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	config := s.config
+	config.ReadAhead = 1
+	b := connect(t, config)
+	longest := string(make([]byte, b.MaxPayload()))
+	for _, payload := range []string{"first", longest, "last"} {
+		s.append(busy, payload)
+	}
+	r, err := b.Read(t.Context(), busy, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, want := range []int{5, len(longest), 4} {
+		if m, err := r.Next(t.Context()); err != nil || len(m.Payload) != want {
+			t.Fatalf("read %d bytes (%v), want %d", len(m.Payload), err, want)
+		}
+	}
+}
+
+func TestATimeLeadsBehindWhatHasAgedOut(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	seek := func(in broker.Log, at time.Time) uint64 {
+		t.Helper()
+		position, err := s.Seek(t.Context(), in, at.UnixMicro())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return position
+	}
+	began := time.Now()
+	s.append(busy, "one")
+	s.append(quiet, "noise")
+	third := s.append(busy, "two")
+	s.purge(third)
+	s.expect(s.read(busy, seek(busy, began.Add(-time.Hour))), "two")
+	r := s.read(quiet, seek(quiet, began)) // holds nothing any more
+	s.purge(third + 1)
+	r2 := s.read(busy, seek(busy, began))
+	s.append(quiet, "three")
+	s.append(busy, "four")
+	s.expect(r, "three")
+	s.expect(r2, "four")
+}
+
 // next waits for a message for a while.
 func next(t *testing.T, r broker.Reader, patience time.Duration) {
 	t.Helper()

@@ -14,10 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/internal/commitlog"
 	"github.com/flightlog/flightlog/schemas"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -63,7 +65,7 @@ func connect(ctx context.Context, config Config) (*Broker, error) {
 		}
 	}
 	// The caller decides whether to send again what may have been stored.
-	b.client, err = kgo.NewClient(append(options, kgo.AllowIdempotentProduceCancellation())...)
+	b.client, err = kgo.NewClient(b.with(kgo.AllowIdempotentProduceCancellation())...)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +76,9 @@ func connect(ctx context.Context, config Config) (*Broker, error) {
 	}
 	return b, nil
 }
+
+// with is the options of a client that has more of them.
+func (b *Broker) with(more ...kgo.Opt) []kgo.Opt { return slices.Concat(b.options, more) }
 
 // accept makes sure that somebody answers, and how many partitions there are.
 func (b *Broker) accept(ctx context.Context) error {
@@ -134,7 +139,8 @@ func (b *Broker) known(ctx context.Context) (installation, error) {
 func (b *Broker) Generation() int64 { return b.config.Generation }
 
 // Append stores a payload as one record. A frame of rows becomes one record for
-// each row; the position is that of the last.
+// each row, some of which may be stored when it fails; the position is that of
+// the last.
 func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uint64, error) {
 	position, err := b.append(ctx, to, payload)
 	if err != nil {
@@ -154,11 +160,7 @@ func (b *Broker) append(ctx context.Context, to broker.Log, payload []byte) (uin
 	defer cancel()
 	at := b.config.place(to)
 	records := []*kgo.Record{{Topic: at.topic, Partition: at.partition, Value: payload}}
-	if broker.IsRowTopic(to.Topic) {
-		header, rows, err := unpack(to.Topic, payload)
-		if err != nil {
-			return 0, err
-		}
+	if header, rows := unpack(to.Topic, payload); len(rows) > 0 {
 		id, err := b.schemaID(limited, to.Topic)
 		if err != nil {
 			return 0, err
@@ -385,20 +387,11 @@ func (b *Broker) check(ctx context.Context, l broker.Log) error {
 	if b.life.Err() != nil {
 		return broker.ErrClosed
 	}
-	lanes := l.Topic == broker.Events || l.Topic == broker.Findings
-	switch {
-	case l.Topic != broker.Events && l.Topic != broker.Config && !broker.IsRowTopic(l.Topic),
-		l.Lane != schemas.LaneNormal && (!lanes || l.Lane != schemas.LaneCritical):
-		return fmt.Errorf("no topic %q with lane %s: %w", l.Topic, l.Lane, broker.ErrNotProvisioned)
-	}
 	n, err := b.Partitions(ctx)
-	if l.Topic == broker.Config {
-		n = 1
+	if err != nil {
+		return err
 	}
-	if err == nil && (l.Partition < 0 || l.Partition >= n) {
-		err = fmt.Errorf("there are %d partitions: %w", n, broker.ErrNotProvisioned)
-	}
-	return err
+	return commitlog.CheckLog(l, n)
 }
 
 // commitPatience is how long one commit is tried before its outcome is given up

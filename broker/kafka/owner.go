@@ -8,6 +8,7 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/failpoint"
+	"github.com/flightlog/flightlog/broker/internal/commitlog"
 	"github.com/flightlog/flightlog/schemas"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -46,7 +47,7 @@ func (b *Broker) acquire(ctx context.Context, processor string, partition int) (
 		b: b, processor: processor, partition: partition, partitions: partitions,
 		changelog: at, said: map[broker.Log]int64{},
 	}
-	o.client, err = kgo.NewClient(append(b.options,
+	o.client, err = kgo.NewClient(b.with(
 		kgo.TransactionalID(fmt.Sprintf("%s.%s.%d", b.config.generation(), processor, partition)),
 		kgo.TransactionTimeout(b.config.TransactionTimeout),
 		kgo.RetryTimeout(commitPatience),
@@ -305,10 +306,8 @@ func (o *owner) abort(ctx context.Context, cause error) error {
 			class = broker.ErrFenced
 		case err != nil:
 			class = broker.ErrUnknown
-		case errors.Is(cause, kerr.MessageTooLarge), errors.Is(cause, kerr.RecordListTooLarge):
-			return wrap(cause, broker.ErrTooLarge)
 		default:
-			return wrap(cause, broker.ErrRetry)
+			return asked(context.WithoutCancel(ctx), cause)
 		}
 	}
 	cause = wrap(cause, class)
@@ -367,15 +366,15 @@ func (o *owner) validate(c *schemas.Commit) error {
 	for i := range c.Outputs {
 		out := &c.Outputs[i]
 		to := destination(out)
-		name := fmt.Sprintf("output %s/%d", to.Topic, to.Partition)
-		switch {
-		case !broker.IsRowTopic(to.Topic):
+		name := fmt.Sprintf("output %s/%d/%s", to.Topic, to.Partition, to.Lane)
+		if !broker.IsRowTopic(to.Topic) {
 			errs = append(errs, fmt.Errorf("%s: no topic of rows", name))
 			continue
-		case to.Partition < 0 || to.Partition >= o.partitions:
-			errs = append(errs, fmt.Errorf("%s: there are %d partitions", name, o.partitions))
-		case to.Lane != schemas.LaneNormal && (to.Topic != broker.Findings || to.Lane != schemas.LaneCritical):
-			errs = append(errs, fmt.Errorf("%s: there is no lane %s", name, to.Lane))
+		}
+		if err := commitlog.CheckLog(to, o.partitions); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		switch {
 		case seen[to]:
 			errs = append(errs, fmt.Errorf("%s: stands twice", name))
 		case len(out.Rows) == 0:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -17,10 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sr"
 )
 
-// Headers of a row: numbers in decimal digits, hash and fingerprint in hex. A
-// row names the commit of the row before it from the same source in this
-// partition, so that a gap shows: its own commit for all but the commit's first
-// row.
+// Headers of a row: numbers in decimal digits, hash and fingerprint in hex. The
+// rows that a commit says for one partition all bear the same ones.
 const (
 	headerProcessor       = "flightlog-processor"
 	headerSourcePartition = "flightlog-source-partition"
@@ -49,11 +48,7 @@ func rowRecords(to broker.Log, at place, header *schemas.RowHeader, fingerprint 
 		size += len(row) + 10
 	}
 	buffer := make([]byte, 0, size)
-	first := rowHeaders(header, header.PreviousCommit, fingerprint, id)
-	others := first
-	if len(rows) > 1 {
-		others = rowHeaders(header, header.LastCommit, fingerprint, id)
-	}
+	headers := rowHeaders(header, fingerprint, id)
 	made := make([]kgo.Record, len(rows))
 	records := make([]*kgo.Record, len(rows))
 	for i, row := range rows {
@@ -68,23 +63,20 @@ func rowRecords(to broker.Log, at place, header *schemas.RowHeader, fingerprint 
 		} else {
 			buffer = schemas.AppendRecord(buffer, fingerprint, row)
 		}
-		made[i] = kgo.Record{Topic: at.topic, Partition: at.partition, Key: key, Value: buffer[start:len(buffer):len(buffer)], Headers: others}
-		if i == 0 {
-			made[i].Headers = first
-		}
+		made[i] = kgo.Record{Topic: at.topic, Partition: at.partition, Key: key, Value: buffer[start:len(buffer):len(buffer)], Headers: headers}
 		records[i] = &made[i]
 	}
 	return records, nil
 }
 
-func rowHeaders(h *schemas.RowHeader, previous int64, fingerprint uint64, id int) []kgo.RecordHeader {
+func rowHeaders(h *schemas.RowHeader, fingerprint uint64, id int) []kgo.RecordHeader {
 	number := func(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
 	headers := []kgo.RecordHeader{
 		{Key: headerProcessor, Value: []byte(h.Processor)},
 		{Key: headerSourcePartition, Value: number(h.SourcePartition)},
 		{Key: headerGeneration, Value: number(h.Generation)},
 		{Key: headerCommit, Value: number(h.LastCommit)},
-		{Key: headerPreviousCommit, Value: number(previous)},
+		{Key: headerPreviousCommit, Value: number(h.PreviousCommit)},
 		{Key: headerCommitHash, Value: hex.AppendEncode(nil, h.CommitHash[:])},
 		{Key: headerWatermark, Value: number(h.Watermark)},
 	}
@@ -118,44 +110,46 @@ func rowKey(topic string, row []byte) ([]byte, error) {
 	return nil, err
 }
 
-// unpack reads a frame of rows.
-func unpack(topic string, frame []byte) (schemas.RowHeader, [][]byte, error) {
-	var rows [][]byte
+// unpack reads a frame of rows; there are none where the payload is no frame.
+func unpack(topic string, payload []byte) (header schemas.RowHeader, rows [][]byte) {
+	var err error
 	switch topic {
 	case broker.Enriched:
 		var f schemas.EnrichedFrame
-		err := f.DecodeMessage(frame)
-		for i := range f.Rows {
-			rows = append(rows, f.Rows[i].AppendAvro(nil))
-		}
-		return f.Header, rows, err
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Enriched).AppendAvro)
 	case broker.Findings:
 		var f schemas.FindingFrame
-		err := f.DecodeMessage(frame)
-		for i := range f.Rows {
-			rows = append(rows, f.Rows[i].AppendAvro(nil))
-		}
-		return f.Header, rows, err
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Finding).AppendAvro)
+	case broker.DeadLetters:
+		var f schemas.DeadLetterFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.DeadLetter).AppendAvro)
 	case broker.Closed:
 		var f schemas.ClosedFrame
-		err := f.DecodeMessage(frame)
-		for i := range f.Rows {
-			rows = append(rows, f.Rows[i].AppendAvro(nil))
-		}
-		return f.Header, rows, err
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Closed).AppendAvro)
 	}
-	var f schemas.DeadLetterFrame
-	err := f.DecodeMessage(frame)
-	for i := range f.Rows {
-		rows = append(rows, f.Rows[i].AppendAvro(nil))
+	if err != nil {
+		return schemas.RowHeader{}, nil
 	}
-	return f.Header, rows, err
+	return header, rows
 }
 
-// payloadOf is what a record says as a message: its value, or a frame of one
-// row in the schema that this release reads.
+func encode[R any](rows []R, appendAvro func(*R, []byte) []byte) [][]byte {
+	encoded := make([][]byte, len(rows))
+	for i := range rows {
+		encoded[i] = appendAvro(&rows[i], nil)
+	}
+	return encoded
+}
+
+// payloadOf is what a record says as a message: a row with its headers as a
+// frame of one row in the schema that this release reads, else its value.
 func payloadOf(topic string, r *kgo.Record) ([]byte, error) {
-	if !broker.IsRowTopic(topic) {
+	isRow := slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == headerProcessor })
+	if !broker.IsRowTopic(topic) || !isRow {
 		return r.Value, nil
 	}
 	header, fingerprint, err := readHeaders(r)

@@ -79,3 +79,42 @@ func TestAPositionThatHasExpiredIsLost(t *testing.T) {
 		}
 	}
 }
+
+func TestATimeLeadsBehindWhatHasExpired(t *testing.T) {
+	now := int64(0)
+	b := memory.New(1, memory.WithClock(func() int64 { return now }))
+	events := broker.Log{Topic: broker.Events}
+	var positions []uint64
+	for _, at := range []int64{10, 20, 20, 30} {
+		now = at
+		position, err := b.Append(t.Context(), events, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		positions = append(positions, position)
+	}
+	seek := func(at int64) uint64 {
+		t.Helper()
+		position, err := b.Seek(t.Context(), events, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Read(t.Context(), events, position); err != nil {
+			t.Errorf("behind the place for %d: %v", at, err)
+		}
+		return position
+	}
+	for at, want := range map[int64]uint64{0: 0, 11: positions[0], 20: positions[0], 21: positions[2], 31: positions[3]} {
+		if got := seek(at); got != want {
+			t.Errorf("time %d leads behind %d, want %d", at, got, want)
+		}
+	}
+	b.Expire(events, positions[2])
+	if got := seek(0); got != positions[2] {
+		t.Errorf("with three messages expired, time 0 leads behind %d, want %d", got, positions[2])
+	}
+	b.Expire(events, positions[3])
+	if got := seek(0); got != positions[3] {
+		t.Errorf("with all expired, time 0 leads behind %d, want %d", got, positions[3])
+	}
+}

@@ -34,37 +34,49 @@ func (f *fact) approvalKind() string {
 	return kind
 }
 
+// call is what a permission request and its call have in common.
+type call struct {
+	kind                 schemas.Kind // of the facts that are grouped
+	tool, arguments, run string
+}
+
+func (f *fact) call(kind schemas.Kind) call {
+	return call{kind, f.toolName(), f.argumentsHash(), f.agentRunId()}
+}
+
 // maxLinked is how many requests, and how many calls, with the same tool and
 // arguments are linked: the latest.
 const maxLinked = 64
 
-// alike are the facts of a kind with the tool, arguments and agent run of f,
-// the earliest first; none where tool or arguments are not known.
-func (s *session) alike(f *fact, kind schemas.Kind) (facts []*fact) {
-	if f.toolName() == "" || f.argumentsHash() == "" {
-		return nil
-	}
-	for _, o := range s.facts {
-		if o.kind == kind && o.toolName() == f.toolName() && o.argumentsHash() == f.argumentsHash() && o.agentRunId() == f.agentRunId() {
-			facts = append(facts, o)
+// groupAlike groups permission requests and calls by what they have in common;
+// those of which tool or arguments are not known are alone.
+func (s *session) groupAlike() map[call][]*fact {
+	groups := map[call][]*fact{}
+	for _, f := range s.facts {
+		if f.kind != schemas.KindApproval && f.kind != schemas.KindToolCall {
+			continue
+		}
+		if c := f.call(f.kind); c.tool != "" && c.arguments != "" {
+			groups[c] = append(groups[c], f)
 		}
 	}
-	slices.SortFunc(facts, func(a, b *fact) int {
-		return cmp.Or(cmp.Compare(a.occurredAt(s), b.occurredAt(s)), bytes.Compare(a.key[:], b.key[:]))
-	})
-	return facts[max(0, len(facts)-maxLinked):]
+	for c, facts := range groups {
+		slices.SortFunc(facts, func(a, b *fact) int { return cmp.Or(cmp.Compare(a.at, b.at), bytes.Compare(a.key[:], b.key[:])) })
+		groups[c] = facts[max(0, len(facts)-maxLinked):]
+	}
+	return groups
 }
 
 // callOf is the call that a permission request belongs to, which has no
 // tool_use_id (contracts/claude-code.md §2.3): the latest one like it that had
 // begun when it was made. nil if there is none.
 func (s *session) callOf(request *fact) *fact {
-	calls := s.alike(request, schemas.KindToolCall)
-	calls = slices.DeleteFunc(calls, func(c *fact) bool { return c.occurredAt(s) > request.occurredAt(s) })
-	if len(calls) == 0 {
-		return nil
+	for _, c := range slices.Backward(s.alike[request.call(schemas.KindToolCall)]) {
+		if c.at <= request.at {
+			return c
+		}
 	}
-	return calls[len(calls)-1]
+	return nil
 }
 
 // approvals fills the approval columns of a call or a permission request.
@@ -76,7 +88,7 @@ func (s *session) approvals(r *schemas.Enriched, f *fact) {
 	r.ApprovalDecision, r.ApprovalKind = f.approvalDecision(), f.approvalKind()
 	// user_permanent may be a rule that a person once made; these three cannot.
 	byPerson := slices.Contains([]string{"user_temporary", "user_reject", "user_abort"}, f.approvalSource())
-	asked := slices.ContainsFunc(s.alike(f, schemas.KindApproval), func(request *fact) bool { return s.callOf(request) == f })
+	asked := slices.ContainsFunc(s.alike[f.call(schemas.KindApproval)], func(request *fact) bool { return s.callOf(request) == f })
 	if byPerson || asked {
 		r.ApprovalRequired = schemas.SomeBool(true)
 	}

@@ -16,7 +16,7 @@ func (b Batch) row(s *session, f *fact) (schemas.Enriched, bool) {
 	r := schemas.Enriched{
 		Sign: 1, FactKey: f.key, Generation: b.Generation, Kind: f.kind, Family: schemas.FamilyOf(f.kind),
 		Org: s.org, SessionId: s.id,
-		Witnesses: f.witnesses(), CaptureMode: f.captureMode(), OccurredAt: f.occurredAt(s),
+		Witnesses: f.witnesses(), CaptureMode: f.captureMode(), OccurredAt: f.at,
 		DurationMs:   number(func(o observation) schemas.OptLong { return o.DurationMs }).greatest(f.observations, durations),
 		Success:      f.success(),
 		ErrorClass:   f.text(record, func(o observation) string { return o.ErrorClass }),
@@ -30,7 +30,7 @@ func (b Batch) row(s *session, f *fact) (schemas.Enriched, bool) {
 	if f.kind != schemas.KindSessionStart && f.kind != schemas.KindSessionEnd { // these belong to no prompt
 		r.PromptId = f.text(record, func(o observation) string { return o.PromptId })
 	}
-	s.whoAndWhere(&r)
+	s.who(&r)
 	s.place(&r, f)
 	switch r.Family {
 	case schemas.FamilySession:

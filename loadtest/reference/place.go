@@ -7,23 +7,59 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// whoAndWhere fills the columns that all facts of a session share.
-func (s *session) whoAndWhere(r *schemas.Enriched) {
-	r.Team = s.text(usage, func(o observation) string { return o.Team })
-	r.Host = s.text(record, func(o observation) string { return o.Host })
-	r.Agent = s.text(anyone, func(o observation) string { return o.Agent })
-	r.ParentSessionId = s.text(record, func(o observation) string { return o.ParentSessionId })
-	r.RootSessionId = cmp.Or(s.text(record, func(o observation) string { return o.RootSessionId }), s.id)
-	r.AgentVersion = cmp.Or(r.AgentVersion, text(agentVersion).newest(s.observations, record)) // the newest that ran
-
-	user := text(func(o observation) string { return o.User })
-	if told := user.believed(s.observations, userSource); len(told) > 0 {
-		r.User, r.UserSource = user.greatest(told, anyone), told[0].UserSource
-	}
+// shared is what all facts of a session have in common.
+type shared struct {
+	team, user, owner, host, agent, agentVersion string
+	userSource                                   schemas.UserSource
+	root, parent                                 string // session_ids
+	repo, branch, workflow                       string
+	workflowSource                               schemas.WorkflowSource
 }
 
-// text is a column of the session: it does not follow the time.
-func (s *session) text(rank ranking, value text) string { return value.greatest(s.observations, rank) }
+// share computes what the facts of a session have in common. Apart from the
+// agent's version and the branch it does not follow the time: of several values
+// that are believed alike it is the greatest.
+func (s *session) share() shared {
+	pick := func(rank ranking, value text) string { return value.greatest(s.observations, rank) }
+	user := text(func(o observation) string { return o.User }).believed(s.observations, userSource)
+	// A command is the workflow of its prompt, not of the session.
+	workflow := text(func(o observation) string {
+		if o.WorkflowSource == schemas.WorkflowSourceCommand {
+			return ""
+		}
+		return o.Workflow
+	})
+	c := shared{
+		team:         pick(usage, func(o observation) string { return o.Team }),
+		user:         pick(userSource, func(o observation) string { return o.User }),
+		owner:        pick(record, func(o observation) string { return o.Owner }),
+		host:         pick(record, func(o observation) string { return o.Host }),
+		agent:        pick(anyone, func(o observation) string { return o.Agent }),
+		agentVersion: text(agentVersion).newest(s.observations, record), // the newest that ran
+		root:         cmp.Or(pick(record, func(o observation) string { return o.RootSessionId }), s.id),
+		parent:       pick(record, func(o observation) string { return o.ParentSessionId }),
+		repo:         pick(record, repo),
+		branch:       s.branch(),
+		workflow:     pick(workflowSource, workflow),
+	}
+	if len(user) > 0 {
+		c.userSource = user[0].UserSource
+	}
+	if told := workflow.believed(s.observations, workflowSource); len(told) > 0 {
+		c.workflowSource = told[0].WorkflowSource
+	}
+	return c
+}
+
+// who fills the columns that a fact takes from its session.
+func (s *session) who(r *schemas.Enriched) {
+	c := &s.shared
+	r.Team, r.User, r.UserSource, r.Host = c.team, c.user, c.userSource, c.host
+	r.Agent, r.AgentVersion = c.agent, cmp.Or(r.AgentVersion, c.agentVersion)
+	r.RootSessionId, r.ParentSessionId = c.root, c.parent
+}
+
+func repo(o observation) string { return o.Repo }
 
 func branch(o observation) string { return o.Branch }
 
@@ -62,9 +98,8 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 		prompt = f
 	}
 	skill := text(func(o observation) string { return o.Skill })
-	repo := text(func(o observation) string { return o.Repo })
 	r.Skill = cmp.Or(f.text(record, skill), prompt.text(record, skill))
-	r.Repo = cmp.Or(f.text(record, repo), s.text(record, repo))
+	r.Repo = cmp.Or(f.text(record, repo), s.shared.repo)
 
 	// Ticket and kind of work go with the branch: they come from where it does.
 	from := f
@@ -72,21 +107,20 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 		if r.Branch = prompt.text(record, branch); r.Branch != "" {
 			from = prompt
 		} else {
-			r.Branch = s.branch()
+			r.Branch = s.shared.branch
 		}
 	}
 	r.WorkKind, r.WorkKindSource = from.workKind()
 	r.Workflow, r.WorkflowSource = s.workflow(f, prompt)
 	ticket := from.text(record, func(o observation) string { return o.Ticket })
-	owner := s.text(record, func(o observation) string { return o.Owner })
 	explicit := f.text(record, func(o observation) string { return o.TaskId })
 	switch {
 	case explicit != "":
 		r.TaskId, r.TaskIdSource = explicit, schemas.TaskIdSourceExplicit
 	case ticket != "" && r.Repo != "":
 		r.TaskId, r.TaskIdSource = r.Repo+"#"+ticket, schemas.TaskIdSourceTicket
-	case r.Repo != "" && owner != "" && !slices.Contains(sharedBranches, r.Branch):
-		r.TaskId, r.TaskIdSource = r.Repo+"@"+r.Branch+":"+owner, schemas.TaskIdSourceBranch
+	case r.Repo != "" && s.shared.owner != "" && !slices.Contains(sharedBranches, r.Branch):
+		r.TaskId, r.TaskIdSource = r.Repo+"@"+r.Branch+":"+s.shared.owner, schemas.TaskIdSourceBranch
 	default:
 		r.TaskId, r.TaskIdSource = r.RootSessionId, schemas.TaskIdSourceSession
 	}
@@ -113,25 +147,21 @@ func (f *fact) workKind() (schemas.WorkKind, schemas.WorkKindSource) {
 }
 
 // workflow is the first match by source of what fact, prompt and session say;
-// where they name the same source, the nearest. A command is the workflow of its
-// prompt, never of the session.
+// where they name the same source, the nearest.
 func (s *session) workflow(f, prompt *fact) (string, schemas.WorkflowSource) {
 	value := text(func(o observation) string { return o.Workflow })
-	ofSession := slices.DeleteFunc(slices.Clone(s.observations), func(o observation) bool {
-		return o.WorkflowSource == schemas.WorkflowSourceCommand
-	})
 	var workflow string
 	var source schemas.WorkflowSource
-	better := func(told []observation) bool {
-		return len(told) > 0 && (workflow == "" || workflowSource(told[0]) < knownFirst(int(source)))
-	}
-	for _, near := range []*fact{f, prompt} {
-		if told := value.believed(near.observations, workflowSource); better(told) {
-			workflow, source = value.newest(told, anyone), told[0].WorkflowSource
+	consider := func(name string, from schemas.WorkflowSource) {
+		if name != "" && (workflow == "" || knownFirst(int(from)) < knownFirst(int(source))) {
+			workflow, source = name, from
 		}
 	}
-	if told := value.believed(ofSession, workflowSource); better(told) {
-		workflow, source = value.greatest(told, anyone), told[0].WorkflowSource
+	for _, near := range []*fact{f, prompt} {
+		if told := value.believed(near.observations, workflowSource); len(told) > 0 {
+			consider(value.newest(told, anyone), told[0].WorkflowSource)
+		}
 	}
+	consider(s.shared.workflow, s.shared.workflowSource)
 	return workflow, source
 }

@@ -93,6 +93,7 @@ func invented(random *rand.Rand) []sent {
 		var e schemas.Event
 		fill(random, reflect.ValueOf(&e).Elem(), share)
 		e.SessionId, e.FactKey, e.Kind = session, schemas.FactKey(session, kind, id), kind
+		e.WorkKindSource = schemas.WorkKindSource(e.WorkKind % 5) // each kind of work has one source
 		e.OccurredAt = start + random.Int64N(8)*1_000_000
 		if random.IntN(10) == 0 {
 			e.OccurredAt += 3600 * 1_000_000 // its clock is an hour ahead
@@ -123,12 +124,18 @@ func invented(random *rand.Rand) []sent {
 		}
 		schemas.SetEventID(&e)
 		events = append(events, sent{org: org, event: &e})
+		if !slices.ContainsFunc(events, func(s sent) bool { return s.event.SessionId == session && s.event.Kind == schemas.KindSessionEnd }) {
+			end := &schemas.Event{SessionId: session, FactKey: schemas.FactKey(session, schemas.KindSessionEnd, "end"), Kind: schemas.KindSessionEnd,
+				Witness: schemas.WitnessHook, OccurredAt: start + 60_000_000}
+			schemas.SetEventID(end)
+			events = append(events, sent{org: org, event: end}) // the client tells when it ended
+		}
 	}
 	return events
 }
 
 func TestWhateverWitnessesTellEndsAsTheReferenceSays(t *testing.T) {
-	for seed := range uint64(seeds) {
+	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 4))
 		events := invented(random)
 		for i := range events {
@@ -143,6 +150,32 @@ func TestWhateverWitnessesTellEndsAsTheReferenceSays(t *testing.T) {
 	}
 }
 
-var _ = slices.Sort[[]int]
+// crowd are permission requests and calls with the same tool and arguments,
+// more of both than are linked.
+func crowd(random *rand.Rand) []sent {
+	var events []sent
+	for n := range 2 * (maxLinked + 20) {
+		kind := []schemas.Kind{schemas.KindToolCall, schemas.KindApproval}[n%2]
+		id := fmt.Sprint("toolu_", n)
+		e := &schemas.Event{SessionId: "crowd", FactKey: schemas.FactKey("crowd", kind, id), Kind: kind, Witness: schemas.WitnessHook,
+			ToolUseId: id, OccurredAt: start + random.Int64N(200)*1_000_000}
+		e.Body.Branch, e.Body.Tool = schemas.EventBodyTool, schemas.ToolBody{ToolName: "Bash", ArgumentsHash: "h1", Done: true}
+		if kind == schemas.KindApproval {
+			e.ToolUseId = ""
+		} else {
+			e.Body.Tool.ApprovalDecision, e.Body.Tool.ApprovalSource = "accept", "user_permanent"
+		}
+		schemas.SetEventID(e)
+		events = append(events, sent{org: "acme", event: e})
+	}
+	random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+	return paced(events, func(int) time.Duration { return time.Duration(random.IntN(60)-50) * time.Second })
+}
 
-const seeds = 400
+func TestOfACrowdOfRequestsAndCallsTheLatestAreLinked(t *testing.T) {
+	for seed := range uint64(20) {
+		if !agree(t, fmt.Sprint("seed ", seed), crowd(rand.New(rand.NewPCG(seed, 5))), bySourceEnd) {
+			return
+		}
+	}
+}

@@ -47,6 +47,7 @@ type fact struct {
 	key          schemas.Id
 	kind         schemas.Kind
 	observations []observation
+	at           int64 // occurred_at of its row, µs
 }
 
 // session is all that was observed of one session.
@@ -54,6 +55,8 @@ type session struct {
 	org, id      string
 	observations []observation
 	facts        map[schemas.Id]*fact
+	shared       shared           // what its facts have in common
+	alike        map[call][]*fact // calls and permission requests, the earliest first
 }
 
 // Rows are the +1 rows that stand when every session has ended, by source_end
@@ -110,6 +113,10 @@ func sessionsOf(events []Input) []*session {
 		if end := s.endKey(); s.facts[end] == nil { // nobody told of its end, but it has ended
 			s.facts[end] = &fact{key: end, kind: schemas.KindSessionEnd}
 		}
+		for _, f := range s.facts {
+			f.at = f.occurredAt(s)
+		}
+		s.shared, s.alike = s.share(), s.groupAlike()
 	}
 	return slices.Collect(maps.Values(sessions))
 }

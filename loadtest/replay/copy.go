@@ -6,86 +6,64 @@ import (
 	"encoding/binary"
 	"strings"
 
+	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// copyOf is one copy of a recording. Everything about it follows from the seed
-// and its number: nothing is kept for a copy but its place in the schedule.
+// copyOf is one copy of a recording, from its begin until its last event was
+// sent. Everything about it follows from the seed and its number.
 type copyOf struct {
-	*Recording
-	name  name
-	begin int64 // µs since 1970: what the times of its events are counted from
+	*pattern
+	number    int64
+	at        int64 // when it begins, µs of the run
+	begin     int64 // what the times of its events are counted from, µs since 1970
+	ids       []byte
+	session   []string // ids of the sessions
+	partition []int    // of each session
+	factKeys  []schemas.Id
 }
 
-// template is an event that was encoded once, to be patched for each copy:
-// encoding it anew costs twice as much.
-type template struct {
-	encoded    []byte // event_id and fact_key are zeros
-	ids        []span // session_id is the first
-	occurredAt int    // where it stands
-	after      int64  // occurred_at, µs after the recording's begin
-	kind       schemas.Kind
-	fact       []string // the fact's own id in pieces, see factID
-}
-
-type span struct{ begin, end int }
-
-// The ids that we make stand at the begin of an encoded event.
-const (
-	eventIDAt = 0
-	factKeyAt = len(schemas.Id{})
-	idsEnd    = 2 * factKeyAt
-)
-
-// epoch and future are the times between which the encoding of an occurred_at
-// has the same length.
-const epoch, future = int64(1) << 48, int64(1)<<55 - 1
-
-// newTemplate encodes an event. Where its fields stand is found by changing
-// them one by one.
-func newTemplate(e schemas.Event, fact []string) template {
-	t := template{after: e.OccurredAt, kind: e.Kind, fact: fact}
-	e.EventId, e.FactKey, e.OccurredAt = schemas.Id{}, schemas.Id{}, epoch
-	t.encoded = e.AppendAvro(nil)
-	changed := func() int {
-		for i, c := range e.AppendAvro(nil) {
-			if c != t.encoded[i] {
-				return i
-			}
-		}
-		panic("a field is not in the encoding of its event")
+// copyOf makes the copy with a number.
+func (p *plan) copyOf(number int64) *copyOf {
+	name := nameOf(p.seed, number)
+	c := &copyOf{pattern: p.patternOf(number), number: number, at: p.beginOf(number)}
+	if c.begin = p.start + c.at; !p.live {
+		c.begin = p.start - c.length() - int64(mix(uint64(name))%uint64(past.Microseconds()))
 	}
-	for _, id := range idsOf(&e) {
-		if text := *id; text != "" {
-			*id = string(text[0]^1) + text[1:]
-			begin := changed()
-			t.ids = append(t.ids, span{begin, begin + len(text)})
-			*id = text
-		}
+	c.ids = bytes.Clone(c.pattern.ids)
+	for _, id := range c.spans {
+		name.rename(c.ids[id.begin:id.end])
 	}
-	e.OccurredAt = epoch + 1
-	t.occurredAt = changed()
-	return t
+	for _, s := range c.sessions {
+		id := string(c.ids[s.begin:s.end])
+		c.session = append(c.session, id)
+		c.partition = append(c.partition, broker.PartitionOf(id, p.partitions))
+	}
+	c.factKeys = make([]schemas.Id, len(c.facts))
+	for i, f := range c.facts {
+		c.factKeys[i] = schemas.FactKey(c.session[f.session], f.kind, name.factID(f.id))
+	}
+	return c
 }
 
-// appendEvent appends an event of the copy, encoded, with the copy's ids and
-// times, and with fact_key and event_id made anew of them. It gives the
-// session, too.
-func (c *copyOf) appendEvent(b []byte, index int) (encoded []byte, session string) {
-	r := &c.events[index]
+// appendEvent appends an event of the copy, encoded: with the copy's ids and
+// times, and with fact_key and event_id made anew of them.
+func (c *copyOf) appendEvent(b []byte, index int) []byte {
+	t := &c.templates[index]
 	begin := len(b)
-	encoded = append(b, r.encoded...)
-	e := encoded[begin:]
-	for _, at := range r.ids {
-		c.name.rename(e[at.begin:at.end])
+	b = append(b, t.encoded...)
+	e := b[begin:]
+	for _, id := range t.patches {
+		copy(e[id.at:], c.ids[id.begin:id.end])
 	}
-	binary.PutUvarint(e[r.occurredAt:], uint64(c.begin+r.after)<<1) // zigzag
-	session = string(e[r.ids[0].begin:r.ids[0].end])
-	key := schemas.FactKey(session, r.kind, c.name.factID(r.fact))
-	copy(e[factKeyAt:], key[:])
-	id := sha256.Sum256(e) // as schemas.SetEventID, which a test compares
-	copy(e[eventIDAt:factKeyAt], id[:])
-	return encoded, session
+	binary.PutUvarint(e[t.occurredAt:], uint64(c.begin+t.occurred)<<1) // zigzag
+	// An encoded event begins with event_id and fact_key. event_id is made as
+	// schemas.SetEventID does, which a test compares.
+	key := c.factKeys[t.fact]
+	copy(e[len(key):], key[:])
+	id := sha256.Sum256(e)
+	copy(e[:len(key)], id[:])
+	return b
 }
 
 // name is what tells the ids of one copy from those of all others.
@@ -108,15 +86,15 @@ const (
 	digits    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// valueIn are the values of a digit, -1 for what is none.
-func valueIn(alphabet string) (values [256]int8) {
+// valuesIn are the values of digits, -1 for what is none.
+func valuesIn(alphabet string) (values [256]int8) {
 	for c := range values {
 		values[c] = int8(strings.IndexByte(alphabet, byte(c)))
 	}
 	return values
 }
 
-var hexValues, values = valueIn(hexDigits), valueIn(digits)
+var hexValues, values = valuesIn(hexDigits), valuesIn(digits)
 
 // rename gives an id of the recording to the copy, in place. Digits are
 // replaced one by one, each by its place, so different ids stay different, an
@@ -127,17 +105,20 @@ func (n name) rename(id []byte) {
 	if prefix := bytes.IndexByte(id, '_') + 1; prefix > 0 {
 		for i := min(prefix+2, len(id)); i < len(id); i++ {
 			if v := values[id[i]]; v >= 0 {
-				id[i] = digits[(uint64(v)+uint64(n)>>(4*i&63)&15)%uint64(len(digits))]
+				id[i] = digits[(uint64(v)+n.digit(i))%uint64(len(digits))]
 			}
 		}
 		return
 	}
 	for i, c := range id {
 		if v := hexValues[c]; v >= 0 {
-			id[i] = hexDigits[(uint64(v)^uint64(n)>>(4*i&63))&15]
+			id[i] = hexDigits[uint64(v)^n.digit(i)]
 		}
 	}
 }
+
+// digit is the i-th of the name's 16 hex digits, again and again.
+func (n name) digit(i int) uint64 { return uint64(n) >> (i % 16 * 4) & 15 }
 
 // renamed is an id of the recording as the copy has it.
 func (n name) renamed(id string) string {
@@ -146,10 +127,10 @@ func (n name) renamed(id string) string {
 	return string(b)
 }
 
-// factID puts the id of a fact together from pieces in turns to rename and to
-// keep.
+// factID puts the id of a fact together from pieces that are renamed or kept
+// in turns.
 func (n name) factID(pieces []string) string {
-	var buffer [128]byte
+	var buffer [64]byte
 	id := buffer[:0]
 	for i, piece := range pieces {
 		id = append(id, piece...)

@@ -87,9 +87,9 @@ func (b *Bill) plus(o *Bill, n int64) *Bill {
 func (p *plan) expect(copies int64, org string) *Expectation {
 	e := &Expectation{Org: org, Seed: p.seed, Start: time.UnixMicro(p.start).UTC(), Copies: copies,
 		Total: Sums{Facts: map[string]int64{}, Bill: &Bill{}}}
-	played := int64(len(p.recordings))
-	for i, r := range p.recordings {
-		x := r.expect(p.start)
+	played := int64(len(p.patterns))
+	for i, pattern := range p.patterns {
+		x := pattern.expect(p.start)
 		e.Recordings = append(e.Recordings, x)
 		n := copies / played
 		if int64(i) < copies%played {
@@ -110,31 +110,20 @@ func (p *plan) expect(copies int64, org string) *Expectation {
 }
 
 // expect is what one copy adds up to, with the prices of a time in µs.
-func (r *Recording) expect(at int64) ExpectedRecording {
-	x := ExpectedRecording{Name: r.Name, Events: int64(len(r.events))}
-	events, facts := map[schemas.Id]bool{}, map[schemas.Id]bool{}
-	bySession := map[string]Sums{}
-	for _, id := range r.sessions() {
-		s := ExpectedSession{id, Sums{Facts: map[string]int64{"session_end": 1}}} // made by the fold where nobody told of it
-		if r.Truth != nil {
-			s.Bill = r.bill(id, at)
+func (p *pattern) expect(at int64) ExpectedRecording {
+	x := ExpectedRecording{Name: p.Name, Events: int64(len(p.templates)), DistinctEvents: p.distinct}
+	for _, s := range p.sessions {
+		want := ExpectedSession{s.id, Sums{Facts: map[string]int64{}}}
+		if p.Truth != nil {
+			want.Bill = p.bill(s.id, at)
 		}
-		bySession[id] = s.Sums
-		x.Sessions = append(x.Sessions, s)
+		x.Sessions = append(x.Sessions, want)
 	}
-	for i := range r.events {
-		e := *r.events[i].event
-		schemas.SetEventID(&e) // with the time as it is scaled
-		if !events[e.EventId] {
-			events[e.EventId] = true
-			x.DistinctEvents++
-		}
-		if !facts[e.FactKey] {
-			facts[e.FactKey] = true
-			if e.Kind != schemas.KindSessionEnd {
-				bySession[e.SessionId].Facts[e.Kind.String()]++
-			}
-		}
+	for _, f := range p.facts {
+		x.Sessions[f.session].Facts[f.kind.String()]++
+	}
+	for _, s := range x.Sessions {
+		s.Facts[schemas.KindSessionEnd.String()] = 1 // made by the fold where nobody told of it
 	}
 	return x
 }

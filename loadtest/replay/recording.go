@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/flightlog/flightlog/loadtest/recordings"
-	"github.com/flightlog/flightlog/producers"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -23,16 +22,7 @@ type Recording struct {
 	// DeadLetters counts what could not be read and is in no copy.
 	DeadLetters int64
 
-	events []recorded
-}
-
-// recorded is one event as it was read.
-type recorded struct {
-	template
-	event  *schemas.Event // its time counts from the recording's begin once it is prepared
-	at     int64          // when it is sent, µs after the recording's begin
-	last   int64          // when the last event of its session is sent, likewise
-	isLast bool
+	events []*schemas.Event
 }
 
 // Event implements [producers.Sink]. An event without a session is left out:
@@ -41,14 +31,11 @@ func (r *Recording) Event(e *schemas.Event) error {
 	if e.SessionId == "" {
 		return nil
 	}
-	kept := recorded{event: new(schemas.Event), at: e.OccurredAt}
-	if _, err := kept.event.DecodeAvro(e.AppendAvro(nil)); err != nil {
+	var kept schemas.Event
+	if _, err := kept.DecodeAvro(e.AppendAvro(nil)); err != nil {
 		return fmt.Errorf("cannot keep an event of %s: %w", r.Name, err)
 	}
-	if e.Signal == schemas.SignalSpan {
-		kept.at += e.DurationMs.Value * 1000 // a span is told of when it ends
-	}
-	r.events = append(r.events, kept)
+	r.events = append(r.events, &kept)
 	return nil
 }
 
@@ -58,51 +45,139 @@ func (r *Recording) DeadLetter(*schemas.DeadLetter) error {
 	return nil
 }
 
-// prepared is the recording with its events in the order in which they are
-// sent, their times counted from its begin and divided by speed.
-func (r *Recording) prepared(speed float64) *Recording {
-	p := &Recording{Name: r.Name, Truth: r.Truth, DeadLetters: r.DeadLetters, events: slices.Clone(r.events)}
-	begin := p.events[0].event.OccurredAt
-	for i := range p.events {
-		begin = min(begin, p.events[i].event.OccurredAt)
+// witnessed tells whether a witness speaks in the recording.
+func (r *Recording) witnessed(by schemas.Witness) bool {
+	return slices.ContainsFunc(r.events, func(e *schemas.Event) bool { return e.Witness == by })
+}
+
+// pattern is a recording that was made ready to be copied: each event is
+// encoded once, and only what differs from copy to copy is patched.
+type pattern struct {
+	*Recording
+	templates []template // in the order of sending
+	sessions  []session
+	facts     []fact
+	ids       []byte // every id once, one after the other
+	spans     []span // of each in ids
+	distinct  int64  // different event_ids
+}
+
+type session struct {
+	id   string
+	span       // of the id in ids
+	last int64 // when its last event is sent, µs after the recording's begin
+}
+
+type fact struct {
+	session int
+	kind    schemas.Kind
+	id      []string // in pieces, see factID
+}
+
+// template is one event. Times are µs after the recording's begin.
+type template struct {
+	encoded       []byte // event_id and fact_key are zeros
+	patches       []patch
+	session, fact int
+	occurred      int64
+	occurredAt    int   // where that stands in encoded
+	at            int64 // when it is sent
+	isLast        bool  // of its session
+}
+
+// span is a part of the ids.
+type span struct{ begin, end int }
+
+// patch says where in an event one of the ids stands.
+type patch struct {
+	at int
+	span
+}
+
+// epoch is a time, µs since 1970, from which on (to the year 3111) the encoding
+// of an occurred_at has the same length.
+const epoch = int64(1) << 48
+
+// newPattern makes a recording ready, with its times divided by speed.
+func newPattern(r *Recording, speed float64) *pattern {
+	p := &pattern{Recording: r}
+	begin := r.events[0].OccurredAt
+	for _, e := range r.events {
+		begin = min(begin, e.OccurredAt)
 	}
-	known := knownFacts(p.events)
 	after := func(at int64) int64 { return int64(float64(at-begin) / speed) }
-	for i := range p.events {
-		e, scaled := &p.events[i], *p.events[i].event
-		scaled.OccurredAt = after(scaled.OccurredAt)
-		e.at, e.event = after(e.at), &scaled
-		e.template = newTemplate(scaled, known[scaled.FactKey])
+	names := factNames(r.events)
+	spans, sessions, facts, ids := map[string]span{}, map[string]int{}, map[schemas.Id]int{}, map[schemas.Id]bool{}
+	for _, recorded := range r.events {
+		for _, id := range idsOf(recorded) {
+			if _, ok := spans[*id]; !ok {
+				spans[*id] = span{len(p.ids), len(p.ids) + len(*id)}
+				p.spans = append(p.spans, spans[*id])
+				p.ids = append(p.ids, *id...)
+			}
+		}
+		e := *recorded
+		at := e.OccurredAt
+		if e.Signal == schemas.SignalSpan {
+			at += e.DurationMs.Value * 1000 // a span is told of when it ends
+		}
+		e.OccurredAt = after(e.OccurredAt)
+		if schemas.SetEventID(&e); !ids[e.EventId] {
+			ids[e.EventId] = true
+			p.distinct++
+		}
+		if _, ok := sessions[e.SessionId]; !ok {
+			sessions[e.SessionId] = len(p.sessions)
+			p.sessions = append(p.sessions, session{id: e.SessionId, span: spans[e.SessionId]})
+		}
+		if _, ok := facts[e.FactKey]; !ok {
+			facts[e.FactKey] = len(p.facts)
+			p.facts = append(p.facts, fact{sessions[e.SessionId], e.Kind, names[e.FactKey]})
+		}
+		t := newTemplate(e, spans)
+		t.session, t.fact, t.at = sessions[e.SessionId], facts[e.FactKey], after(at)
+		p.templates = append(p.templates, t)
 	}
-	sort.SliceStable(p.events, func(i, j int) bool { return p.events[i].at < p.events[j].at })
-	last := map[string]int{}
-	for i := range p.events {
-		last[p.events[i].event.SessionId] = i
+	sort.SliceStable(p.templates, func(i, j int) bool { return p.templates[i].at < p.templates[j].at })
+	last := make([]int, len(p.sessions))
+	for i := range p.templates {
+		t := &p.templates[i]
+		last[t.session], p.sessions[t.session].last = i, t.at
 	}
-	for i := range p.events {
-		of := last[p.events[i].event.SessionId]
-		p.events[i].last, p.events[i].isLast = p.events[of].at, of == i
+	for _, i := range last {
+		p.templates[i].isLast = true
 	}
 	return p
 }
 
-// length is when the last event is sent, µs after the recording's begin.
-func (r *Recording) length() int64 { return r.events[len(r.events)-1].at }
-
-// sessions are the sessions of the recording, in the order of their first event.
-func (r *Recording) sessions() (ids []string) {
-	for i := range r.events {
-		if id := r.events[i].event.SessionId; !slices.Contains(ids, id) {
-			ids = append(ids, id)
+// newTemplate encodes an event. Where its fields stand is found by changing
+// them one by one.
+func newTemplate(e schemas.Event, spans map[string]span) template {
+	t := template{occurred: e.OccurredAt}
+	e.EventId, e.FactKey, e.OccurredAt = schemas.Id{}, schemas.Id{}, epoch
+	t.encoded = e.AppendAvro(nil)
+	changed := func() int {
+		for i, c := range e.AppendAvro(nil) {
+			if c != t.encoded[i] {
+				return i
+			}
+		}
+		panic("a field is not in the encoding of its event")
+	}
+	for _, id := range idsOf(&e) {
+		if text := *id; text != "" {
+			*id = string(text[0]^1) + text[1:]
+			t.patches = append(t.patches, patch{changed(), spans[text]})
+			*id = text
 		}
 	}
-	return ids
+	e.OccurredAt = epoch + 1
+	t.occurredAt = changed()
+	return t
 }
 
-// witnesses tells whether a witness speaks in the recording.
-func (r *Recording) witnessed(by schemas.Witness) bool {
-	return slices.ContainsFunc(r.events, func(e recorded) bool { return e.event.Witness == by })
-}
+// length is when the last event is sent, µs after the recording's begin.
+func (p *pattern) length() int64 { return p.templates[len(p.templates)-1].at }
 
 // idsOf are the fields of an event that hold ids of others: they name things
 // of one session, so every copy has its own.
@@ -111,34 +186,29 @@ func idsOf(e *schemas.Event) [11]*string {
 		&e.RequestId, &e.ToolUseId, &e.Body.Model.MessageId, &e.Body.Tool.AgentRunStarted, &e.Body.Artifact.CommitId}
 }
 
-// knownFacts finds the id that each fact_key was made of, in pieces that are
-// renamed one by one: any witness of the fact may show it. An id that none
-// shows (of a line, or of a time) is replaced by the fact_key itself, so that
-// all witnesses of a copy still mean the same fact.
-func knownFacts(events []recorded) map[schemas.Id][]string {
-	known := map[schemas.Id][]string{}
-	for i := range events {
-		e := events[i].event
-		if known[e.FactKey] != nil {
-			continue
-		}
+// factNames finds the id that each fact_key was made of, in pieces that are
+// renamed or kept in turns: any witness of the fact may show it. An id that
+// none shows (of a line, or of a time) is replaced by the fact_key itself, so
+// that all witnesses of a copy still mean the same fact.
+func factNames(events []*schemas.Event) map[schemas.Id][]string {
+	names := map[schemas.Id][]string{}
+	for _, e := range events {
 		for _, id := range possibleFacts(e) {
-			if schemas.FactKey(producers.PartitionKey(e), e.Kind, strings.Join(id, "")) == e.FactKey {
-				known[e.FactKey] = id
-				break
+			if schemas.FactKey(e.SessionId, e.Kind, strings.Join(id, "")) == e.FactKey {
+				names[e.FactKey] = id
 			}
 		}
 	}
-	for i := range events {
-		if key := events[i].event.FactKey; known[key] == nil {
-			known[key] = []string{"", key.String()}
+	for _, e := range events {
+		if names[e.FactKey] == nil {
+			names[e.FactKey] = []string{"", e.FactKey.String()}
 		}
 	}
-	return known
+	return names
 }
 
 // possibleFacts are the ids that the readers name facts by, as far as an event
-// shows them: pieces in turns to rename and to keep.
+// shows them.
 func possibleFacts(e *schemas.Event) [][]string {
 	call := e.ToolUseId
 	found := [][]string{{e.PromptId}, {call}, {e.RequestId}, {e.Body.Model.MessageId}, {e.AgentRunId}, {e.Body.Tool.AgentRunStarted},

@@ -70,6 +70,9 @@ func (o *Options) check() error {
 	within("late", o.Late, 0, 1)
 	within("late-by", o.LateBy.Seconds(), 0, 1e9)
 	within("frame", float64(o.Frame), 1, 100)
+	if year := o.Start.Year(); year < 1980 || year > 3000 {
+		faults = append(faults, fmt.Errorf("start is in the year %d, must be in 1980 to 3000", year))
+	}
 	if err := errors.Join(faults...); err != nil {
 		return fmt.Errorf("cannot replay: %w", err)
 	}
@@ -87,13 +90,25 @@ type Summary struct {
 	// DeadLetters is how many records of the recordings could not be read.
 	DeadLetters int64   `json:"dead_letters"`
 	Seconds     float64 `json:"seconds"`
+	// CPUSeconds is the CPU time of this process while it sent, with that of a
+	// broker that it runs; 0 where the system does not tell.
+	CPUSeconds float64 `json:"cpu_seconds"`
 	// BehindMs is by how much an event was sent after it was due, at most.
 	BehindMs int64 `json:"behind_ms"`
+	// Last is the position of the last message sent, by partition; 0 = none.
+	Last []uint64 `json:"last"`
 }
+
+// EventsPerSecond is how fast the events were sent, on the average.
+func (s *Summary) EventsPerSecond() float64 { return float64(s.Events) / max(s.Seconds, 1e-9) }
+
+// CPUPerEvent is the CPU time of an event in µs.
+func (s *Summary) CPUPerEvent() float64 { return s.CPUSeconds * 1e6 / max(float64(s.Events), 1) }
 
 // plan is what a run does, as far as it is known before.
 type plan struct {
-	recordings []*Recording // in the order of play, over and over
+	patterns   []*pattern // in the order of play, over and over
+	partitions int
 	seed       uint64
 	start      int64 // µs since 1970
 	live       bool  // events are due by the clock: Speed is given
@@ -111,8 +126,8 @@ const together = 64
 // past is how far back copies lie that are sent as fast as it goes.
 const past = time.Hour
 
-func newPlan(all []*Recording, o Options) (*plan, error) {
-	p := &plan{seed: o.Seed, start: o.Start.UnixMicro(), live: o.Speed > 0,
+func newPlan(all []*Recording, o Options, partitions int) (*plan, error) {
+	p := &plan{partitions: partitions, seed: o.Seed, start: o.Start.UnixMicro(), live: o.Speed > 0,
 		duplicates: shareOf(o.Duplicates), late: shareOf(o.Late), lateBy: o.LateBy.Microseconds()}
 	speed := o.Speed
 	if !p.live {
@@ -121,18 +136,18 @@ func newPlan(all []*Recording, o Options) (*plan, error) {
 	var events, length int64
 	for _, r := range all {
 		if len(r.events) > 0 {
-			r = r.prepared(speed)
-			p.recordings = append(p.recordings, r)
-			events, length = events+int64(len(r.events)), length+r.length()
+			pattern := newPattern(r, speed)
+			p.patterns = append(p.patterns, pattern)
+			events, length = events+int64(len(r.events)), length+pattern.length()
 		}
 	}
-	n := int64(len(p.recordings))
+	n := int64(len(p.patterns))
 	if n == 0 {
 		return nil, errors.New("cannot replay: the recordings hold no events")
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
-	random.Shuffle(len(p.recordings), func(i, j int) {
-		p.recordings[i], p.recordings[j] = p.recordings[j], p.recordings[i]
+	random.Shuffle(len(p.patterns), func(i, j int) {
+		p.patterns[i], p.patterns[j] = p.patterns[j], p.patterns[i]
 	})
 	switch {
 	case o.Sessions > 0:
@@ -154,10 +169,10 @@ func newPlan(all []*Recording, o Options) (*plan, error) {
 
 // copiesFor is how many copies hold so many sessions.
 func (p *plan) copiesFor(sessions int64) int64 {
-	counts := make([]int64, len(p.recordings))
+	counts := make([]int64, len(p.patterns))
 	var all int64
-	for i, r := range p.recordings {
-		counts[i] = int64(len(r.sessions()))
+	for i, r := range p.patterns {
+		counts[i] = int64(len(r.sessions))
 		all += counts[i]
 	}
 	copies := sessions / all * int64(len(counts))
@@ -167,47 +182,36 @@ func (p *plan) copiesFor(sessions int64) int64 {
 	return copies
 }
 
-func (p *plan) recordingOf(copy int64) *Recording {
-	return p.recordings[copy%int64(len(p.recordings))]
-}
+// patternOf is what a copy is made of.
+func (p *plan) patternOf(copy int64) *pattern { return p.patterns[copy%int64(len(p.patterns))] }
 
 // beginOf is when a copy begins, µs of the run.
 func (p *plan) beginOf(copy int64) int64 {
 	return copy*p.spacing + int64(mix(uint64(nameOf(p.seed, copy)))%uint64(p.spacing))
 }
 
-// copyOf is a copy by its number.
-func (p *plan) copyOf(copy int64) copyOf {
-	c := copyOf{Recording: p.recordingOf(copy), name: nameOf(p.seed, copy)}
-	if p.live {
-		c.begin = p.start + p.beginOf(copy)
-	} else {
-		c.begin = p.start - c.length() - int64(mix(uint64(c.name))%uint64(past.Microseconds()))
-	}
-	return c
-}
-
 // Run sends copies of the recordings. What is expected of a run that was ended
 // by an error is unknown; the same run again sends the same, and what arrives
 // twice is merged.
 func Run(ctx context.Context, b broker.Broker, all []*Recording, o Options) (*Summary, *Expectation, error) {
-	if err := o.check(); err != nil {
-		return nil, nil, err
-	}
 	if o.Start.IsZero() {
 		o.Start = time.Now()
 	}
-	p, err := newPlan(all, o)
-	if err != nil {
+	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
 	n, err := b.Partitions(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot replay: %w", err)
 	}
+	p, err := newPlan(all, o, n)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r := &run{plan: p, o: o, ctx: ctx, lanes: make([]*lane, n), began: time.Now()}
+	used := cpu()
 	for _, recording := range all {
 		r.sent.DeadLetters += recording.DeadLetters
 	}
@@ -237,7 +241,10 @@ func Run(ctx context.Context, b broker.Broker, all []*Recording, o Options) (*Su
 	if err != nil {
 		return nil, nil, err
 	}
-	r.sent.Seconds = time.Since(r.began).Seconds()
+	r.sent.Seconds, r.sent.CPUSeconds = time.Since(r.began).Seconds(), (cpu() - used).Seconds()
+	for _, l := range r.lanes {
+		r.sent.Last = append(r.sent.Last, l.shipper.Last(l.partition))
+	}
 	e := p.expect(copies, o.Org)
 	e.Sent = r.sent
 	return &r.sent, e, nil
@@ -297,20 +304,8 @@ func (r *run) sendAll() (copies int64, err error) {
 		if err := r.wait(next.at); err != nil {
 			return 0, err
 		}
-		c := r.copyOf(next.copy)
-		var session string
-		r.encoded, session = c.appendEvent(r.encoded[:0], int(next.index))
-		if err := r.send(session, s.ends(next)); err != nil {
+		if err := r.send(next); err != nil {
 			return 0, err
-		}
-		switch next.kind {
-		case duplicate:
-			r.sent.Duplicates++
-		case late:
-			r.sent.Late++
-		}
-		if next.kind != duplicate && c.events[next.index].isLast {
-			r.sent.Sessions++
 		}
 		if r.sent.Events%1024 == 0 && r.o.Progress != nil {
 			r.o.Progress(r.sent)
@@ -352,10 +347,11 @@ func (r *run) wait(at int64) error {
 	}
 }
 
-// send puts the encoded event into the frame of its session's partition; over
-// tells that the session ends with it.
-func (r *run) send(session string, over bool) error {
-	l := r.lanes[broker.PartitionOf(session, len(r.lanes))]
+// send puts an event into the frame of its session's partition.
+func (r *run) send(next sending) error {
+	c, t := next.copy, &next.copy.templates[next.index]
+	r.encoded = c.appendEvent(r.encoded[:0], next.index)
+	l := r.lanes[c.partition[t.session]]
 	if l.batch != nil && len(l.batch.encoded)+len(r.encoded) > frameBytes {
 		if err := r.pass(l, false); err != nil {
 			return err
@@ -366,8 +362,17 @@ func (r *run) send(session string, over bool) error {
 	l.batch.ends = append(l.batch.ends, len(l.batch.encoded))
 	r.sent.Events++
 	r.sent.Bytes += int64(len(r.encoded))
-	if over {
-		l.over = append(l.over, session)
+	switch next.kind {
+	case duplicate:
+		r.sent.Duplicates++
+	case late:
+		r.sent.Late++
+	}
+	if t.isLast && next.kind != duplicate {
+		r.sent.Sessions++
+	}
+	if next.over() {
+		l.over = append(l.over, c.session[t.session])
 	}
 	if len(l.batch.ends) == r.o.Frame {
 		if err := r.pass(l, false); err != nil {

@@ -1,8 +1,6 @@
 package replay
 
-import (
-	"container/heap"
-)
+import "container/heap"
 
 // schedule says which event is sent next, and when. It is a function of the
 // plan: the broker's pace does not change the order.
@@ -16,8 +14,8 @@ type schedule struct {
 // sending is one event that is to be sent. Times are µs of the run.
 type sending struct {
 	at    int64
-	copy  int64
-	index int32 // of the event in its recording
+	copy  *copyOf
+	index int // of the event in its pattern
 	kind  sendingKind
 }
 
@@ -32,10 +30,10 @@ const (
 // next is the next event to send; false after the last.
 func (s *schedule) next() (sending, bool) {
 	for {
-		if !s.sealed && (s.most == 0 || s.copies < s.most) {
+		if s.more() {
 			if begin := s.beginOf(s.copies); len(s.waiting) == 0 || begin <= s.waiting[0].at {
-				first := s.recordingOf(s.copies).events[0].at
-				heap.Push(&s.waiting, sending{at: begin + first, copy: s.copies})
+				c := s.copyOf(s.copies)
+				heap.Push(&s.waiting, sending{at: begin + c.templates[0].at, copy: c})
 				s.copies++
 				continue
 			}
@@ -49,17 +47,17 @@ func (s *schedule) next() (sending, bool) {
 			return now, true
 		}
 		s.advance()
-		chance := mix(uint64(nameOf(s.seed, now.copy)) + uint64(now.index) + 1)
+		lots := mix(uint64(nameOf(s.seed, now.copy.number)) + uint64(now.index) + 1)
 		held := now
-		if s.late.is(chance) {
+		if s.late.drawn(lots) {
 			held.at, held.kind = now.at+s.lateBy, late
 			heap.Push(&s.waiting, held)
 		}
-		if chance = mix(chance); s.duplicates.is(chance) {
+		if lots = mix(lots); s.duplicates.drawn(lots) {
 			again := held
 			again.kind = duplicate
-			if chance = mix(chance); chance&1 == 0 { // else at once
-				again.at += int64(chance >> 1 % uint64(s.lateBy+1))
+			if lots = mix(lots); lots&1 == 0 { // else at once
+				again.at += int64(lots >> 1 % uint64(s.lateBy+1))
 			}
 			heap.Push(&s.waiting, again)
 		}
@@ -69,24 +67,25 @@ func (s *schedule) next() (sending, bool) {
 	}
 }
 
+// more tells that another copy is to be begun.
+func (s *schedule) more() bool { return !s.sealed && (s.most == 0 || s.copies < s.most) }
+
 // advance moves the copy whose turn it is to its next event.
 func (s *schedule) advance() {
 	turn := &s.waiting[0]
-	events := s.recordingOf(turn.copy).events
-	if turn.index++; int(turn.index) == len(events) {
+	if turn.index++; turn.index == len(turn.copy.templates) {
 		heap.Pop(&s.waiting)
 		return
 	}
-	turn.at = s.beginOf(turn.copy) + events[turn.index].at
+	turn.at = turn.copy.at + turn.copy.templates[turn.index].at
 	heap.Fix(&s.waiting, 0)
 }
 
-// ends tells that with this event all of its session has been sent that the
-// schedule did not hold back, or that it comes after that.
-func (s *schedule) ends(now sending) bool {
-	r := s.recordingOf(now.copy)
-	e := &r.events[now.index]
-	return e.isLast || now.kind != onTime && now.at >= s.beginOf(now.copy)+e.last
+// over tells that its session is over with this event: everything else of it
+// was sent, but for what is held back longer.
+func (s sending) over() bool {
+	t := &s.copy.templates[s.index]
+	return t.isLast || s.kind != onTime && s.at >= s.copy.at+s.copy.sessions[t.session].last
 }
 
 // sendings is a heap in the order of sending.
@@ -100,7 +99,7 @@ func (w sendings) Less(i, j int) bool {
 	case a.at != b.at:
 		return a.at < b.at
 	case a.copy != b.copy:
-		return a.copy < b.copy
+		return a.copy.number < b.copy.number
 	case a.index != b.index:
 		return a.index < b.index
 	}
@@ -108,8 +107,10 @@ func (w sendings) Less(i, j int) bool {
 }
 func (w *sendings) Push(x any) { *w = append(*w, x.(sending)) }
 func (w *sendings) Pop() any {
-	last := (*w)[len(*w)-1]
-	*w = (*w)[:len(*w)-1]
+	end := len(*w) - 1
+	last := (*w)[end]
+	(*w)[end] = sending{} // lets go of the copy
+	*w = (*w)[:end]
 	return last
 }
 
@@ -118,5 +119,5 @@ type share uint64
 
 func shareOf(part float64) share { return share(part * (1 << 32)) }
 
-// is draws lots: chance is a random number.
-func (s share) is(chance uint64) bool { return chance>>32 < uint64(s) }
+// drawn draws with a random number.
+func (s share) drawn(lots uint64) bool { return lots>>32 < uint64(s) }

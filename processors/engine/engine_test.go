@@ -39,11 +39,11 @@ func (c *counting) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	}
 	id := strings.Clone(e.SessionId)
 	n := c.count(id)
-	size := 1
+	size := 0
 	if strings.HasPrefix(id, "large") {
 		size = 20 << 10
 	}
-	row := schemas.Enriched{SessionId: id, Version: int64(n), RootSessionId: strings.Repeat("x", 0), TaskId: ""}
+	row := schemas.Enriched{SessionId: id, Version: int64(n)}
 	encoded := row.AppendAvro(nil)
 	c.tx.Emit(broker.Enriched, append(encoded, make([]byte, size)...))
 	return engine.Applied, nil
@@ -70,7 +70,7 @@ func (c *counting) Due(key string) {
 	}
 	value, _, _ := c.tx.Get(key)
 	c.tx.Put(key, value, 0)
-	c.tx.Emit(broker.Enriched, []byte("due "+key))
+	c.tx.Emit(broker.Enriched, (&schemas.Enriched{SessionId: "due " + key}).AppendAvro(nil))
 }
 func (c *counting) End() {
 	for _, id := range c.order {
@@ -191,7 +191,7 @@ func TestATimerFiresByAppendTimeAndAPanickingOneIsTakenAway(t *testing.T) {
 	if err := h.Advance(time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if rows := h.Rows(broker.Enriched); string(rows[len(rows)-1]) != "due ntimer" {
+	if rows := h.Rows(broker.Enriched); !strings.Contains(string(rows[len(rows)-1]), "due ntimer") {
 		t.Errorf("the timer said %q", rows[len(rows)-1])
 	}
 	if got := reasons(t, h); len(got) != 2 || !strings.HasPrefix(got[0], "panic") {

@@ -20,6 +20,7 @@ type head struct {
 	mark     int64            // highest watermark so far, µs
 	outputs  map[string]int64 // last commit with output, by topic
 	versions []pointer        // configuration in force or to come
+	seen     [2]seen          // last message folded, by lane
 
 	// Which record ends the workers that fold it?
 	claimed [2]place // where the owners before began, by lane
@@ -144,6 +145,9 @@ const headVersion = 2
 
 func (h *head) numbers() []*int64 {
 	numbers := []*int64{&h.starts, &h.singly, &h.tries}
+	for i := range h.seen {
+		numbers = append(numbers, &h.seen[i].message, &h.seen[i].identity)
+	}
 	for _, places := range [...]*[2]place{&h.claimed, &h.tried} {
 		for i := range places {
 			numbers = append(numbers, &places[i].message, &places[i].index)

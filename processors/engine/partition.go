@@ -44,7 +44,6 @@ type partition struct {
 type lane struct {
 	log      broker.Log
 	next     place // next event to fold
-	identity int64 // of the message next.message, 0 if not known
 
 	messages chan broker.Message
 	failed   chan error
@@ -184,7 +183,7 @@ func (p *partition) follow(c *schemas.Commit) {
 	for i := range c.Slices {
 		for _, l := range p.lanes {
 			if s := &c.Slices[i]; s.Lane == l.log.Lane {
-				l.next, l.identity = place{s.NextMessage, s.NextIndex}, s.Identity
+				l.next = place{s.NextMessage, s.NextIndex}
 			}
 		}
 	}
@@ -196,15 +195,15 @@ func (p *partition) follow(c *schemas.Commit) {
 // merged as a duplicate.
 func (p *partition) read(ctx context.Context) error {
 	ctx, p.done = context.WithCancel(ctx)
-	for _, l := range p.lanes {
-		rewound, err := l.open(ctx, p.cfg.Broker)
+	for i, l := range p.lanes {
+		rewound, err := l.open(ctx, p.cfg.Broker, p.head.seen[i])
 		if err != nil {
 			return fmt.Errorf("cannot read %s/%d after %d: %w", l.log.Topic, l.log.Partition, l.next.message, err)
 		}
 		if rewound {
 			p.log.Error("the input has lost its end or was rewritten: it is folded again from its start", "lane", l.log.Lane, "position", l.next.message)
 			p.cfg.Metrics.rewound(p)
-			l.next, l.identity = place{}, 0
+			l.next = place{}
 			if l.reader, err = p.cfg.Broker.Read(ctx, l.log, 0); err != nil {
 				return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, err)
 			}
@@ -215,38 +214,21 @@ func (p *partition) read(ctx context.Context) error {
 	return nil
 }
 
-// open opens the reader behind the committed place, and checks that the
-// message there is the one that was folded.
-func (l *lane) open(ctx context.Context, b broker.Broker) (rewound bool, err error) {
+// open opens the reader behind the committed place, and checks that the last
+// message that was folded is still the one that it was.
+func (l *lane) open(ctx context.Context, b broker.Broker, seen seen) (rewound bool, err error) {
 	end, err := b.End(ctx, l.log)
 	if err != nil {
 		return false, err
 	}
 	at := uint64(l.next.message)
 	l.pending = end > at || l.next.index > 0
-	if at > 0 && l.identity != 0 && end != 0 {
-		if end < at {
-			return true, nil
-		}
-		l.reader, err = b.Read(ctx, l.log, at-1)
-		switch {
-		case errors.Is(err, broker.ErrLost): // it has aged out; what comes behind it may be there
-		case err != nil:
-			return false, err
-		default:
-			m, err := l.reader.Next(ctx)
-			if err != nil {
-				return false, errors.Join(err, l.reader.Close())
-			}
-			if m.Position == at && identityOf(m.Payload) != l.identity {
-				return true, l.reader.Close()
-			}
-			if m.Position == at && l.next.index == 0 {
-				return false, nil
-			}
-			if err := l.reader.Close(); err != nil {
-				return false, err
-			}
+	if end != 0 && end < uint64(seen.message) {
+		return true, nil
+	}
+	if end != 0 && seen.message > 0 {
+		if same, err := seen.holds(ctx, b, l.log); err != nil || !same {
+			return err == nil, err
 		}
 	}
 	if l.next.index > 0 {
@@ -254,6 +236,26 @@ func (l *lane) open(ctx context.Context, b broker.Broker) (rewound bool, err err
 	}
 	l.reader, err = b.Read(ctx, l.log, at)
 	return false, err
+}
+
+// seen is the last message of a lane of which something was folded.
+type seen struct{ message, identity int64 }
+
+// holds tells that the log has that message at its position, or has forgotten
+// it by age.
+func (s seen) holds(ctx context.Context, b broker.Broker, log broker.Log) (same bool, err error) {
+	r, err := b.Read(ctx, log, uint64(s.message-1))
+	if errors.Is(err, broker.ErrLost) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	m, err := r.Next(ctx)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return false, err
+	}
+	return m.Position != uint64(s.message) || identityOf(m.Payload) == s.identity, nil
 }
 
 // run hands messages over until ctx ends.
@@ -337,7 +339,7 @@ func (p *partition) park(ctx context.Context) error {
 			continue
 		}
 		if passed := int64(l.reader.Passed()); passed > l.next.message {
-			s.runs[i].next, s.runs[i].identity, moved = place{passed, 0}, 0, true
+			s.runs[i].next, moved = place{passed, 0}, true
 		}
 	}
 	if !moved || p.due() {

@@ -80,9 +80,9 @@ func (r *Replay) Next(ctx context.Context, c *schemas.Commit, by Processor) erro
 	again.Slices = c.Slices
 	again.Routed, again.Snapshots = c.Routed, c.Snapshots
 	broker.AppendCommit(nil, again, c.PreviousHash)
-	differs := ""
-	if again.Hash != c.Hash {
-		differs = difference(c, again)
+	differs := difference(c, again)
+	if differs == "" && again.Hash != c.Hash {
+		differs = "its hash"
 	}
 	p.state.apply(c.Delta)
 	p.follow(&schemas.Commit{Slices: c.Slices, Now: c.Now, CommitNumber: c.CommitNumber})
@@ -199,7 +199,7 @@ func (r *Replay) reload(ctx context.Context, c *schemas.Commit) (*slice, error) 
 	return r.p.reloaded(&a, ok && a.row.Part+1 == int64(st.parts)), nil
 }
 
-// difference says how two commits of the same slices differ.
+// difference says how two commits of the same slices differ, "" if they do not.
 func difference(want, got *schemas.Commit) string {
 	for _, d := range []struct {
 		what      string
@@ -226,7 +226,7 @@ func difference(want, got *schemas.Commit) string {
 			return fmt.Sprintf("output %d of %d, folded again of %d", i, len(want.Outputs), len(got.Outputs))
 		}
 	}
-	return "its hash"
+	return ""
 }
 
 // replaying is the owner that a commit names.

@@ -31,7 +31,6 @@ type slice struct {
 // run is what a slice took from one lane.
 type run struct {
 	first, next place
-	identity    int64
 	consumed    int // messages of the queue folded to their end
 }
 
@@ -39,7 +38,7 @@ type run struct {
 func (p *partition) empty() *slice {
 	s := &slice{head: p.head.clone()}
 	for i, l := range p.lanes {
-		s.runs[i] = run{first: l.next, next: l.next, identity: l.identity}
+		s.runs[i] = run{first: l.next, next: l.next}
 	}
 	s.tx = &Tx{state: p.state, configs: p.configs, generation: p.cfg.generation, gone: p.gone}
 	s.moveTo(p.now)
@@ -92,6 +91,11 @@ func (p *partition) seal(s *slice) {
 	s.tx.settleArchives(p.last + 1)
 	for _, o := range s.tx.outputs {
 		s.head.outputs[destination(o.topic, o.lane)] = p.last + 1
+	}
+	for i, l := range p.lanes {
+		if in := l.at(s.runs[i].next.message); in != nil {
+			s.head.seen[i] = seen{in.position, identityOf(in.payload)}
+		}
 	}
 	if s.counts.In > 0 {
 		s.head.singly = max(0, s.head.singly-s.counts.In)
@@ -146,14 +150,13 @@ func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
 	for i, l := range p.lanes {
 		index := l.next.index
 		for _, in := range l.queue {
-			s.moveTo(max(s.tx.now, in.appendedAt))
 			for ; index < in.size(); index++ {
 				if s.counts.In >= limit || s.counts.In > 0 && s.tx.Full() {
 					return
 				}
 				before := s.runs[i]
+				s.moveTo(max(s.tx.now, in.appendedAt))
 				s.runs[i].next = place{in.position, index + 1}
-				s.runs[i].identity = 0
 				s.counts.In++
 				if s.panicked = p.foldRecord(s, fold, l, in, index); s.panicked {
 					return
@@ -395,15 +398,13 @@ func (p *partition) record(s *slice) *schemas.Commit {
 	}
 	c.Versions.Fold = p.cfg.Processor.Version()
 	for i, l := range p.lanes {
-		r := &s.runs[i]
-		if r.next != r.first {
-			if in := l.at(r.next.message); in != nil {
-				r.identity = identityOf(in.payload)
-			}
+		r, identity := &s.runs[i], int64(0)
+		if s.head.seen[i].message == r.next.message {
+			identity = s.head.seen[i].identity
 		}
 		c.Slices = append(c.Slices, schemas.Slice{Lane: l.log.Lane,
 			FirstMessage: r.first.message, FirstIndex: r.first.index,
-			NextMessage: r.next.message, NextIndex: r.next.index, Identity: r.identity})
+			NextMessage: r.next.message, NextIndex: r.next.index, Identity: identity})
 	}
 	return c
 }
@@ -434,7 +435,7 @@ func (p *partition) commit(ctx context.Context, s *slice) error {
 	p.marked = p.marked && c.Counts.In == 0
 	for i, l := range p.lanes {
 		r := &s.runs[i]
-		l.next, l.identity = r.next, r.identity
+		l.next = r.next
 		for _, in := range l.queue[:r.consumed] {
 			l.waiting -= in.size()
 			l.bytes -= len(in.payload)

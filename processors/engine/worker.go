@@ -63,8 +63,9 @@ func (c *Config) setDefaults() error {
 
 // Run works on the partitions of the processor that fall to this worker, until
 // ctx ends: then it commits what it has folded, finishes the routing and gives
-// them up. It returns an error only where going on would be wrong, such as a
-// broken log.
+// them up. It returns an error only where going on would be wrong: a broken log,
+// or a partition that a newer release of the fold has worked on. An older one
+// then leaves all of its partitions to the newer ones.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.setDefaults(); err != nil {
 		return err
@@ -95,10 +96,6 @@ func keep(ctx context.Context, cfg Config, number int) error {
 			if err != nil {
 				log.Warn("partition was not released cleanly", "error", err)
 			}
-			return nil
-		case errors.Is(err, errOldFold):
-			log.Error("this worker is too old for the partition and leaves it to others", "error", err)
-			cfg.Metrics.lost(name, number, "old_fold")
 			return nil
 		case errors.Is(err, broker.ErrFenced):
 			cfg.Metrics.lost(name, number, "fenced")

@@ -25,6 +25,10 @@ type stage struct {
 	mu     sync.Mutex
 	commit func(store func() (uint64, error)) (uint64, error) // nil = store
 	rows   func(store func() (uint64, error)) (uint64, error)
+	parts  func(store func() (uint64, error)) (uint64, error)
+	mark   func(store func() (uint64, error)) (uint64, error)
+	reads  error // of parts
+	purges error
 }
 
 func newStage(t *testing.T) *stage {
@@ -41,11 +45,19 @@ func (s *stage) set(change func()) {
 }
 
 func (s *stage) Commits(processor string, partition int) commitlog.Chain {
-	return &staged{s.Broker.Commits(processor, partition), s, true}
+	return &staged{s.Broker.Commits(processor, partition), s, &s.commit}
+}
+
+func (s *stage) Snapshots(processor string, partition int) commitlog.Chain {
+	return &staged{s.Broker.Snapshots(processor, partition), s, &s.parts}
+}
+
+func (s *stage) Started(processor string, partition int) commitlog.Chain {
+	return &staged{s.Broker.Started(processor, partition), s, &s.mark}
 }
 
 func (s *stage) Rows(to broker.Log, processor string, source int) commitlog.Chain {
-	return &staged{s.Broker.Rows(to, processor, source), s, false}
+	return &staged{s.Broker.Rows(to, processor, source), s, &s.rows}
 }
 
 func (s *stage) Destinations(ctx context.Context, processor string, source int) ([]broker.Log, error) {
@@ -64,8 +76,22 @@ func (s *stage) meanwhile() {
 
 type staged struct {
 	commitlog.Chain
-	s       *stage
-	commits bool
+	s  *stage
+	as *func(store func() (uint64, error)) (uint64, error) // how it appends, nil = it stores
+}
+
+func (c *staged) At(ctx context.Context, position uint64) (commitlog.Entry, error) {
+	if c.as == &c.s.parts && c.s.reads != nil {
+		return commitlog.Entry{}, c.s.reads
+	}
+	return c.Chain.At(ctx, position)
+}
+
+func (c *staged) Purge(ctx context.Context, before uint64) error {
+	if c.s.purges != nil {
+		return c.s.purges
+	}
+	return c.Chain.Purge(ctx, before)
 }
 
 func (c *staged) Last(ctx context.Context) (commitlog.Entry, error) {
@@ -76,10 +102,7 @@ func (c *staged) Last(ctx context.Context) (commitlog.Entry, error) {
 
 func (c *staged) Append(ctx context.Context, payload []byte, after uint64) (uint64, error) {
 	c.s.mu.Lock()
-	as := c.s.rows
-	if c.commits {
-		as = c.s.commit
-	}
+	as := *c.as
 	c.s.mu.Unlock()
 	store := func() (uint64, error) { return c.Chain.Append(ctx, payload, after) }
 	if as == nil {

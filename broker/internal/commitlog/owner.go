@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -348,6 +349,7 @@ func History(ctx context.Context, log Chain, each func(*schemas.Commit) error) e
 func withoutContents(c *schemas.Commit) *schemas.Commit {
 	place := *c
 	place.Outputs, place.Delta, place.Reloads = nil, nil, nil
+	place.Slices = slices.Clone(c.Slices) // the caller may use them again
 	return &place
 }
 
