@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/flightlog/flightlog/broker/jetstream"
 )
 
 func provisionCommand() *cobra.Command {
@@ -24,6 +22,7 @@ func provisionCommand() *cobra.Command {
 type brokerLayout struct {
 	partitions, replicas int
 	eventsAge, rowsAge   time.Duration
+	commitsAge           time.Duration
 	eventsBytes          int64
 	dryRun               bool
 }
@@ -49,7 +48,8 @@ The number of partitions is fixed for the life of a generation.`,
 	f.IntVar(&l.replicas, "replicas", 0, "replicas of everything (default: 1, or what is there)")
 	f.DurationVar(&l.eventsAge, "events-age", 0, "how long events are kept (default: 720h, or what is there)")
 	f.DurationVar(&l.rowsAge, "rows-age", 0, "how long rows are kept (default: 1080h, or what is there)")
-	f.Int64Var(&l.eventsBytes, "events-bytes", 0, "size at which the topic of events refuses more (default: the disk's)")
+	f.DurationVar(&l.commitsAge, "commits-age", 0, "Kafka: how long every commit stays readable for 'flightlog verify' (default: until it is compacted)")
+	f.Int64Var(&l.eventsBytes, "events-bytes", 0, "NATS: size at which the topic of events refuses more (default: the disk's)")
 	f.BoolVar(&l.dryRun, "dry-run", false, "only print what would be changed")
 	return c
 }
@@ -75,18 +75,4 @@ func provisionBroker(ctx context.Context, c *cobra.Command, at *place, l brokerL
 		return nil
 	}
 	return provision(ctx)
-}
-
-// provisioner is what plans and makes a layout on the kind of broker that the
-// place names.
-func (p *place) provisioner(l brokerLayout) (plan func(context.Context) ([]string, error), provision func(context.Context) error, err error) {
-	scheme, _, _ := strings.Cut(p.broker, "://")
-	switch scheme {
-	case "nats", "tls":
-		config := p.jetstream()
-		config.Layout = jetstream.Layout{Replicas: l.replicas, EventsAge: l.eventsAge, RowsAge: l.rowsAge, EventsBytes: l.eventsBytes}
-		return func(ctx context.Context) ([]string, error) { return jetstream.Plan(ctx, config, l.partitions) },
-			func(ctx context.Context) error { return jetstream.Provision(ctx, config, l.partitions) }, nil
-	}
-	return nil, nil, p.unknown()
 }

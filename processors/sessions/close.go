@@ -2,10 +2,6 @@ package sessions
 
 import "github.com/flightlog/flightlog/schemas"
 
-// rest is how long after its end a session without further events stays in the
-// state, µs of append time (DESIGN §5).
-const rest = 24 * 3600e6
-
 // recall asks for a session that has left the state.
 func (x *fold) recall(org, sessionID string) error {
 	id := schemas.SessionKey(org, sessionID)

@@ -11,10 +11,6 @@ import (
 const (
 	firstVersion = 5e6  // a fact waits this long for the other witnesses
 	nextVersion  = 30e6 // at most one version in this time
-	quiet        = 30 * 60e6
-	// goodbye is how long after the client has ended a session its last events
-	// may still be on their way: the greatest bound of a witness.
-	goodbye = 130e6
 )
 
 // tellersOf are the channels that can tell of a kind; a fact does not wait for
