@@ -126,16 +126,24 @@ func (in *installation) serve(ctx context.Context, listen string, generation int
 
 func (in *installation) addressFile() string { return filepath.Join(in.folder, "address.json") }
 
+// address is where the process listens that runs the broker.
+func (in *installation) address() (a address, err error) {
+	text, err := os.ReadFile(in.addressFile())
+	if err != nil {
+		return a, fmt.Errorf("%w: %s: it is an import or a tail that takes no others; wait for its end, or run 'flightlog up' first", errRunning, in.folder)
+	}
+	if err := json.Unmarshal(text, &a); err != nil {
+		return a, fmt.Errorf("cannot read %s: %w", in.addressFile(), err)
+	}
+	return a, nil
+}
+
 // join talks to the up that runs on a data folder.
 func join(ctx context.Context, folder string, generation int64) (*installation, error) {
 	in := &installation{folder: folder}
-	text, err := os.ReadFile(in.addressFile())
+	a, err := in.address()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: it is an import or a tail that takes no others; wait for its end, or run 'flightlog up' first", errRunning, folder)
-	}
-	var a address
-	if err := json.Unmarshal(text, &a); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", in.addressFile(), err)
+		return nil, err
 	}
 	b, err := jetstream.Connect(ctx, jetstream.Config{URL: a.URL, Token: a.Token, Generation: generation})
 	if err != nil {
