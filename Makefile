@@ -55,6 +55,10 @@ bench-import: ## CPU of import on 250 MB of transcripts, beside ccusage where th
 	fi; \
 	FLIGHTLOG_IMPORT_MB=250 $(GO) test -count=1 -timeout 20m -v -run '^TestImportCost$$' ./cmd/flightlog
 
+.PHONY: bench-engine
+bench-engine: ## events/s, CPU, commit latency by broker, frame and workers; restore; memory (Kafka too where FLIGHTLOG_KAFKA_JARS is set)
+	FLIGHTLOG_REPORT=1 $(GO) test -count=1 -timeout 60m -v ./loadtest/report
+
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \
