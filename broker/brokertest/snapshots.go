@@ -69,10 +69,11 @@ func (b *bench) purged() *worker {
 	b.Helper()
 	b.snapshots()
 	w := b.acquire(b, "worker")
+	w.commit(say(deadLetters, 1), say(enriched, 1))
 	for range 2 {
-		w.commits(10)
+		w.commits(9)
 		w.snapshot(true, nothing)
-		w.commits(1)
+		w.commits(2)
 	}
 	for b.first() == 1 { // until the tail knows that the commits are routed
 		w.flush()
@@ -85,39 +86,28 @@ func (b *bench) purged() *worker {
 func snapshotDue(b *bench) {
 	b.snapshots()
 	w := b.acquire(b, "worker")
-	for round := range 3 {
-		for i := range b.installation.SnapshotCommits {
+	due := int64(b.installation.SnapshotCommits)
+	for round := int64(1); round <= 3; round++ {
+		for w.next <= round*due {
 			if w.owner.SnapshotDue() {
-				b.Fatalf("round %d: due after %d commits", round, i)
+				b.Fatalf("round %d: due after commit %d, want %d", round, w.next-1, round*due)
 			}
 			w.commits(1)
 		}
 		if !w.owner.SnapshotDue() {
-			b.Fatalf("round %d: not due after %d commits", round, b.installation.SnapshotCommits)
+			b.Fatalf("round %d: not due after commit %d", round, w.next-1)
 		}
-		if round == 1 { // the next owner knows it too
-			w = b.acquire(b, "next")
-			if !w.owner.SnapshotDue() {
-				b.Error("not due for the next owner")
-			}
+		if w = b.acquire(b, "next"); !w.owner.SnapshotDue() {
+			b.Errorf("round %d: not due for the next owner", round)
 		}
 		w.snapshot(true, nothing)
 		if w.owner.SnapshotDue() {
 			b.Errorf("round %d: due while one waits for its commit", round)
 		}
 		w.commits(1)
-		if c := b.last(); c.Snapshots[0].CommitNumber != c.CommitNumber-1 {
-			b.Errorf("round %d: commit %d names a snapshot at commit %d", round, c.CommitNumber, c.Snapshots[0].CommitNumber)
+		if stands := b.last().Snapshots; stands[0].CommitNumber != round*due || len(stands) != int(min(round, 2)) {
+			b.Errorf("round %d: the next commit names %+v", round, stands)
 		}
-		for range b.installation.SnapshotCommits - 1 { // the commit before stands in the next round
-			if w.owner.SnapshotDue() {
-				break
-			}
-			w.commits(1)
-		}
-		w.snapshot(true, nothing)
-		w.commit()
-		w.snapshot(true, nothing)
 	}
 }
 
@@ -166,6 +156,7 @@ func restorePurgedLog(b *bench) {
 	}
 	b.rows(enriched, want...)
 	b.rows(findings, 1)
+	b.rows(deadLetters, 1, 2)
 }
 
 // renamed lets the next commit name other snapshots than its owner would.

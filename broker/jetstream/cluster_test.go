@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"github.com/flightlog/flightlog/broker/brokertest"
 	"github.com/flightlog/flightlog/broker/jetstream"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
 )
 
 // Three replicas answer some appends with 10164, which one server never does,
@@ -103,16 +106,38 @@ func (n *nodes) urls() string {
 }
 
 // provision waits until all servers take part: one that was restarted counts as
-// offline for a while, and three replicas need three.
+// offline for a while, and three replicas need three. The streams go with the
+// test, so that the next one has the servers for itself.
 func (n *nodes) provision(t *testing.T, config jetstream.Config) {
 	t.Helper()
 	var err error
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if err = jetstream.Provision(t.Context(), config, brokertest.Partitions); err == nil {
+			t.Cleanup(func() { n.remove(config.Prefix) })
 			return
 		}
 	}
 	t.Fatalf("the cluster cannot be provisioned: %v", err)
+}
+
+// remove deletes the streams of an installation, as far as the servers answer.
+func (n *nodes) remove(prefix string) {
+	conn, err := nats.Connect(n.urls())
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	js, err := natsjs.New(conn)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for name := range js.StreamNames(ctx).Name() {
+		if strings.HasPrefix(strings.TrimPrefix(name, "KV_"), prefix+"-") {
+			_ = js.DeleteStream(ctx, name)
+		}
+	}
 }
 
 // leader waits until there is one.

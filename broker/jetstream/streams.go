@@ -90,9 +90,9 @@ func (l *Layout) problems() []error {
 // go by the streams' leaders.
 func Provision(ctx context.Context, config Config, partitions int) error {
 	return provision(ctx, config, partitions, func(b *Broker, c *change) error {
-		ctx, cancel := context.WithTimeout(ctx, b.config.Timeout)
+		limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
 		defer cancel()
-		return c.make(ctx)
+		return asked(ctx, c.make(limited))
 	})
 }
 
@@ -213,7 +213,7 @@ func (b *Broker) change(ctx context.Context, want stream) (*change, error) {
 			want.Name, strings.Join(want.Subjects, " "), want.MaxAge, want.MaxBytes, want.Replicas)
 		return &change{what, func(ctx context.Context) error {
 			_, err := b.js.CreateStream(ctx, want.StreamConfig)
-			return asked(ctx, err)
+			return err
 		}}, nil
 	}
 	if err != nil {
@@ -249,7 +249,7 @@ func (b *Broker) change(ctx context.Context, want stream) (*change, error) {
 	}
 	return &change{"change stream " + want.Name + ": " + strings.Join(changes, ", "), func(ctx context.Context) error {
 		_, err := b.js.UpdateStream(ctx, update)
-		return asked(ctx, err)
+		return err
 	}}, nil
 }
 

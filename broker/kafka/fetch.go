@@ -13,26 +13,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// What listOffset asks for beside a time in ms, and for whom.
+// What listOffset asks for beside a time in ms.
 const (
-	offsetEnd   = -1
+	offsetEnd   = -1 // the high watermark: what an open transaction holds belongs to it
 	offsetStart = -2
-
-	uncommitted = 0 // the end is the high watermark
-	committed   = 1 // the end is the last stable offset
 )
+
+// readCommitted is the isolation level of a fetch request.
+const readCommitted = 1
 
 const (
 	fetchBytes = 4 << 20
 	// metadataAge is how long a leader is believed to be one without a doubt.
 	metadataAge = 5 * time.Minute
 	// lag is how long to wait before asking again for what is not there yet.
-	lag = 20 * time.Millisecond
+	lag = 5 * time.Millisecond
+	// abortInterval is more than the pause between two looks of a cluster for
+	// transactions that have timed out.
+	abortInterval = 15 * time.Second
 )
 
 // listOffset asks the leader of a partition for an offset. It is -1 for a time
 // after which there is no record.
-func (b *Broker) listOffset(ctx context.Context, at place, timestamp int64, isolation int8) (int64, error) {
+func (b *Broker) listOffset(ctx context.Context, at place, timestamp int64) (int64, error) {
 	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
 	partition := kmsg.NewListOffsetsRequestTopicPartition()
@@ -40,7 +43,7 @@ func (b *Broker) listOffset(ctx context.Context, at place, timestamp int64, isol
 	topic := kmsg.NewListOffsetsRequestTopic()
 	topic.Topic, topic.Partitions = at.topic, []kmsg.ListOffsetsRequestTopicPartition{partition}
 	request := kmsg.NewPtrListOffsetsRequest()
-	request.IsolationLevel, request.Topics = isolation, []kmsg.ListOffsetsRequestTopic{topic}
+	request.Topics = []kmsg.ListOffsetsRequestTopic{topic}
 	response, err := request.RequestWith(limited, b.client)
 	if err != nil {
 		return 0, asked(ctx, err)
@@ -113,7 +116,7 @@ func (c *cursor) request(ctx context.Context, wait time.Duration) (*kmsg.FetchRe
 	topic.Partitions = []kmsg.FetchRequestTopicPartition{partition}
 	request := kmsg.NewPtrFetchRequest()
 	request.MaxWaitMillis, request.MinBytes, request.MaxBytes = int32(wait.Milliseconds()), 1, fetchBytes
-	request.IsolationLevel, request.SessionEpoch = committed, -1
+	request.IsolationLevel, request.SessionEpoch = readCommitted, -1
 	request.Topics = []kmsg.FetchRequestTopic{topic}
 	response, err := c.client.Broker(int(c.leader)).Request(ctx, request)
 	if err != nil {
@@ -179,21 +182,15 @@ func (c *cursor) locate(ctx context.Context) error {
 
 // scan calls each with every committed record of a range of offsets, in order.
 // It waits until the last stable offset has passed the range: what an open
-// transaction holds back belongs to it.
+// transaction holds back belongs to it, and the cluster acknowledges a
+// transaction before its records can be read.
 func (b *Broker) scan(ctx context.Context, at place, from, to int64, each func(*kgo.Record) error) error {
 	c := cursor{client: b.client, at: at, offset: from}
-	var failing time.Time // since when there was no answer
+	moved := time.Now()
 	for c.offset < to {
 		before := c.offset
 		got, err := c.fetch(ctx, 0, b.config.Timeout)
-		switch {
-		case err == nil:
-			failing = time.Time{}
-		case !errors.Is(err, broker.ErrRetry):
-			return err
-		case failing.IsZero():
-			failing = time.Now()
-		case time.Since(failing) > b.config.Timeout:
+		if err != nil && !errors.Is(err, broker.ErrRetry) {
 			return err
 		}
 		for _, record := range got.records {
@@ -204,10 +201,18 @@ func (b *Broker) scan(ctx context.Context, at place, from, to int64, each func(*
 				return err
 			}
 		}
-		if c.offset == before {
-			if err := pauseFor(ctx, lag); err != nil {
-				return err
-			}
+		if c.offset != before {
+			moved = time.Now()
+			continue
+		}
+		switch waited := time.Since(moved); {
+		case err != nil && waited > b.config.Timeout:
+			return err
+		case waited > b.config.TransactionTimeout+abortInterval:
+			return wrap(fmt.Errorf("a transaction holds %s/%d back at offset %d", at.topic, at.partition, c.offset), broker.ErrRetry)
+		}
+		if err := pauseFor(ctx, lag); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -216,7 +221,7 @@ func (b *Broker) scan(ctx context.Context, at place, from, to int64, each func(*
 // newest finds the last committed record before an offset that is wanted; nil
 // if there is none.
 func (b *Broker) newest(ctx context.Context, at place, before int64, wanted func(*kgo.Record) bool) (*kgo.Record, error) {
-	start, err := b.listOffset(ctx, at, offsetStart, uncommitted)
+	start, err := b.listOffset(ctx, at, offsetStart)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +236,7 @@ func (b *Broker) newest(ctx context.Context, at place, before int64, wanted func
 		})
 		if errors.Is(err, broker.ErrLost) { // aged out meanwhile
 			was := start
-			if start, err = b.listOffset(ctx, at, offsetStart, uncommitted); err == nil && start > was {
+			if start, err = b.listOffset(ctx, at, offsetStart); err == nil && start > was {
 				continue
 			}
 			err = cmp.Or(err, wrap(fmt.Errorf("%s/%d has lost its end", at.topic, at.partition), broker.ErrLost))

@@ -188,7 +188,7 @@ func (b *Broker) schemaID(ctx context.Context, topic string) (int, error) {
 }
 
 // End is the position of the last record that a read_committed reader sees, 0
-// if there is none.
+// if there is none. It waits for transactions that are open as of the call.
 func (b *Broker) End(ctx context.Context, of broker.Log) (uint64, error) {
 	position, err := b.end(ctx, of)
 	if err != nil {
@@ -202,11 +202,11 @@ func (b *Broker) end(ctx context.Context, of broker.Log) (uint64, error) {
 		return 0, err
 	}
 	at := b.config.place(of)
-	stable, err := b.listOffset(ctx, at, offsetEnd, committed)
+	end, err := b.listOffset(ctx, at, offsetEnd)
 	if err != nil {
 		return 0, err
 	}
-	last, err := b.newest(ctx, at, stable, func(*kgo.Record) bool { return true })
+	last, err := b.newest(ctx, at, end, func(*kgo.Record) bool { return true })
 	if err != nil || last == nil {
 		return 0, err
 	}
@@ -227,12 +227,12 @@ func (b *Broker) seek(ctx context.Context, in broker.Log, at int64) (uint64, err
 		return 0, err
 	}
 	p := b.config.place(in)
-	end, err := b.listOffset(ctx, p, offsetEnd, uncommitted) // first: what comes after it is not skipped
+	end, err := b.listOffset(ctx, p, offsetEnd) // first: what comes after it is not skipped
 	if err != nil {
 		return 0, err
 	}
 	milliseconds := max(0, (at+999)/1000)
-	offset, err := b.listOffset(ctx, p, milliseconds, uncommitted)
+	offset, err := b.listOffset(ctx, p, milliseconds)
 	if err != nil {
 		return 0, err
 	}
@@ -242,14 +242,15 @@ func (b *Broker) seek(ctx context.Context, in broker.Log, at int64) (uint64, err
 	return uint64(offset), nil
 }
 
-// Topic of state keys and position records. The newest position record is the
-// tail; it is the last record of its transaction.
+// positionKey is the key of position records, between the state's own. The
+// newest one is the tail; each is the last record of its transaction.
 const positionKey = "\x00commit"
 
 func isPosition(r *kgo.Record) bool { return string(r.Key) == positionKey }
 
-// LastCommit reads the newest position record that is committed. Outputs and
-// delta stand beside it: it has none.
+// LastCommit reads the newest position record. It waits for a transaction that
+// is open as of the call. Outputs and delta stand beside the record: it has
+// none.
 func (b *Broker) LastCommit(ctx context.Context, processor string, partition int) (*schemas.Commit, error) {
 	c, err := b.lastCommit(ctx, processor, partition)
 	if err != nil {
@@ -263,11 +264,11 @@ func (b *Broker) lastCommit(ctx context.Context, processor string, partition int
 	if err != nil {
 		return nil, err
 	}
-	stable, err := b.listOffset(ctx, at, offsetEnd, committed)
+	end, err := b.listOffset(ctx, at, offsetEnd)
 	if err != nil {
 		return nil, err
 	}
-	return b.tail(ctx, at, stable)
+	return b.tail(ctx, at, end)
 }
 
 // tail is the newest commit before an offset of a changelog; nil if nothing was
@@ -284,7 +285,7 @@ func (b *Broker) tail(ctx context.Context, at place, end int64) (*schemas.Commit
 	if r != nil {
 		return readPosition(r)
 	}
-	start, err := b.listOffset(ctx, at, offsetStart, uncommitted)
+	start, err := b.listOffset(ctx, at, offsetStart)
 	if err == nil && (any || start > 0) {
 		err = fmt.Errorf("%s/%d begins at %d and names no commit: %w", at.topic, at.partition, start, broker.ErrLost)
 	}
@@ -313,17 +314,17 @@ func (b *Broker) history(ctx context.Context, processor string, partition int, e
 	if err != nil {
 		return err
 	}
-	start, err := b.listOffset(ctx, at, offsetStart, uncommitted)
+	start, err := b.listOffset(ctx, at, offsetStart)
 	if err != nil {
 		return err
 	}
-	stable, err := b.listOffset(ctx, at, offsetEnd, committed)
+	end, err := b.listOffset(ctx, at, offsetEnd)
 	if err != nil {
 		return err
 	}
 	var previous *schemas.Commit
 	var delta []schemas.Change
-	return b.scan(ctx, at, start, stable, func(r *kgo.Record) error {
+	return b.scan(ctx, at, start, end, func(r *kgo.Record) error {
 		if !isPosition(r) {
 			change, err := readChange(r)
 			delta = append(delta, change)

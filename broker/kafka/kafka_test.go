@@ -16,7 +16,7 @@ import (
 )
 
 // processors that the tests commit as.
-var processors = []string{"sessions", "tasks"}
+var processors = []string{"sessions", "tasks", "settling"}
 
 func TestKafkaKeepsTheContractOfABroker(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) brokertest.Installation {

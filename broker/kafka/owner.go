@@ -99,7 +99,7 @@ func (o *owner) takeOver(ctx context.Context) error {
 	}
 	failpoint.Hit("kafka.acquired")
 	var err error
-	if o.end, err = o.b.listOffset(ctx, o.changelog, offsetEnd, uncommitted); err != nil {
+	if o.end, err = o.b.listOffset(ctx, o.changelog, offsetEnd); err != nil {
 		return err
 	}
 	if o.tail, err = o.b.tail(ctx, o.changelog, o.end); err != nil {
@@ -138,7 +138,7 @@ func (o *owner) restore(ctx context.Context, apply func(*schemas.Commit) error) 
 	if o.tail == nil {
 		return nil
 	}
-	start, err := o.b.listOffset(ctx, o.changelog, offsetStart, uncommitted)
+	start, err := o.b.listOffset(ctx, o.changelog, offsetStart)
 	if err != nil {
 		return err
 	}
@@ -252,17 +252,8 @@ func (o *owner) transact(ctx context.Context, c *schemas.Commit, records []*kgo.
 		return nil
 	case errors.Is(err, kerr.OperationNotAttempted), errors.Is(err, kerr.TransactionAbortable):
 		return o.abort(limited, err)
-	case fenced(err):
-		// It may be the answer to a second attempt whose first one committed.
-		if err = o.settle(limited, c, err); err == nil {
-			o.kill(wrap(errors.New("a newer owner has taken over"), broker.ErrFenced))
-			return nil
-		}
-	default:
-		err = wrap(err, broker.ErrUnknown)
 	}
-	o.kill(err)
-	return err
+	return o.settle(limited, c, err)
 }
 
 // produce returns after every record has come in, or one has not.
@@ -306,6 +297,8 @@ func (o *owner) abort(ctx context.Context, cause error) error {
 			class = broker.ErrFenced
 		case err != nil:
 			class = broker.ErrUnknown
+		case errors.Is(cause, kerr.TransactionAbortable):
+			return wrap(cause, broker.ErrRetry)
 		default:
 			return asked(context.WithoutCancel(ctx), cause)
 		}
@@ -315,33 +308,66 @@ func (o *owner) abort(ctx context.Context, cause error) error {
 	return cause
 }
 
-// settle reads back whether a commit stands whose end was answered with
-// "fenced": nil if it does.
+// settle finds out what became of a commit whose end was not acknowledged, or
+// answered with "fenced", which may be the answer to a second attempt whose
+// first one committed. It ends the transaction, if need be by taking the
+// transactional id over once more, which only its last owner can, and reads the
+// log until no transaction holds it back: then it is certain. The owner lives on
+// where it could.
 func (o *owner) settle(ctx context.Context, c *schemas.Commit, answer error) error {
-	end, err := o.b.listOffset(ctx, o.changelog, offsetEnd, uncommitted)
-	if err != nil {
-		return fmt.Errorf("%w: %w: %w", answer, err, broker.ErrUnknown)
+	verdict := broker.ErrRetry
+	if !fenced(answer) {
+		if err := o.client.EndTransaction(ctx, kgo.TryAbort); err != nil && !fenced(err) {
+			err = fmt.Errorf("%w: %w: %w", answer, err, broker.ErrUnknown)
+			o.kill(err)
+			return err
+		} else if err != nil {
+			answer = fmt.Errorf("%w: %w", answer, err)
+		}
 	}
-	var stands, passed bool
+	if fenced(answer) {
+		verdict = broker.ErrFenced
+		o.kill(wrap(answer, verdict))
+	}
+	stands, err := o.stands(ctx, c)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w: %w", answer, err, broker.ErrUnknown)
+		o.kill(err)
+		return err
+	case stands:
+		return nil
+	}
+	return wrap(answer, verdict)
+}
+
+// stands tells whether a commit that is the owner's last one is in the log.
+func (o *owner) stands(ctx context.Context, c *schemas.Commit) (bool, error) {
+	end, err := o.b.listOffset(ctx, o.changelog, offsetEnd)
+	if err != nil {
+		return false, err
+	}
+	var last *schemas.Commit // up to c's number
+	newer := false
 	_, err = o.b.newest(ctx, o.changelog, end, func(r *kgo.Record) bool {
 		if !isPosition(r) {
 			return false
 		}
 		found, err := readPosition(r)
-		if err != nil {
+		if err != nil || found.CommitNumber > c.CommitNumber {
+			newer = true
 			return false
 		}
-		stands = stands || found.Hash == c.Hash
-		passed = passed || found.CommitNumber >= c.CommitNumber && found.Hash != c.Hash
-		return found.CommitNumber <= c.CommitNumber
+		last = found
+		return true
 	})
 	switch {
-	case stands:
-		return nil
-	case err != nil || passed:
-		return fmt.Errorf("%w: %w", answer, broker.ErrUnknown)
+	case err != nil:
+		return false, err
+	case newer && (last == nil || last.CommitNumber < c.CommitNumber):
+		return false, fmt.Errorf("commit %d was compacted away", c.CommitNumber)
 	}
-	return wrap(answer, broker.ErrFenced)
+	return last != nil && last.Hash == c.Hash, nil
 }
 
 // validate refuses a commit that the owner may not make, before anything is

@@ -35,11 +35,11 @@ func (b *Broker) read(ctx context.Context, from broker.Log, after uint64) (*read
 		return nil, err
 	}
 	at := b.config.place(from)
-	start, err := b.listOffset(ctx, at, offsetStart, uncommitted)
+	start, err := b.listOffset(ctx, at, offsetStart)
 	if err != nil {
 		return nil, err
 	}
-	end, err := b.listOffset(ctx, at, offsetEnd, uncommitted)
+	end, err := b.listOffset(ctx, at, offsetEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (r *reader) follow(b *Broker, c cursor, fromStart bool) {
 		before := c.offset
 		got, err := c.fetch(r.life, fetchWait, b.config.Timeout)
 		if fromStart && errors.Is(err, broker.ErrLost) {
-			if start, listErr := b.listOffset(r.life, c.at, offsetStart, uncommitted); listErr == nil && start > c.offset {
+			if start, listErr := b.listOffset(r.life, c.at, offsetStart); listErr == nil && start > c.offset {
 				c.offset = start
 				continue
 			}

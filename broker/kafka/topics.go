@@ -274,7 +274,8 @@ func (b *Broker) changes(ctx context.Context, partitions int) ([]change, error) 
 		}
 	}
 	var changes []change
-	for _, t := range b.config.topics(partitions, replicas) {
+	topics := b.config.topics(partitions, replicas)
+	for _, t := range topics {
 		have, ok := metadata.Topics[t.name]
 		if !ok || errors.Is(have.Err, kerr.UnknownTopicOrPartition) {
 			changes = append(changes, change{
@@ -318,7 +319,12 @@ func (b *Broker) changes(ctx context.Context, partitions int) ([]change, error) 
 	case errors.Is(err, broker.ErrNotProvisioned):
 		changes = append(changes, change{
 			fmt.Sprintf("name the installation and its %s", counted(partitions)),
-			func(ctx context.Context) error { return b.nameInstallation(ctx, partitions) },
+			func(ctx context.Context) error {
+				if err := b.ready(ctx, topics); err != nil {
+					return err
+				}
+				return b.nameInstallation(ctx, partitions)
+			},
 		})
 	case err != nil:
 		return nil, err
@@ -348,6 +354,28 @@ func createTopic(ctx context.Context, admin *kadm.Client, t topic, replicas int1
 		return nil
 	}
 	return err
+}
+
+// ready waits until the leaders of topics answer that were created just now.
+func (b *Broker) ready(ctx context.Context, topics []topic) error {
+	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
+	defer cancel()
+	for _, t := range topics {
+		for partition := int32(0); partition < t.partitions; {
+			_, err := b.listOffset(limited, place{t.name, partition}, offsetEnd)
+			switch {
+			case err == nil:
+				partition++
+				continue
+			case errors.Is(err, broker.ErrNotProvisioned):
+				err = pauseFor(limited, lag)
+			}
+			if err != nil {
+				return asked(ctx, err)
+			}
+		}
+	}
+	return nil
 }
 
 // alterations are the settings of an existing topic that differ.
@@ -404,7 +432,7 @@ func (b *Broker) nameInstallation(ctx context.Context, partitions int) error {
 func (b *Broker) installation(ctx context.Context) (installation, error) {
 	at := place{topic: b.config.topic(installationTopic)}
 	var found installation
-	end, err := b.listOffset(ctx, at, offsetEnd, committed)
+	end, err := b.listOffset(ctx, at, offsetEnd)
 	if err == nil && end == 0 {
 		err = fmt.Errorf("topic %s is empty: %w", at.topic, broker.ErrNotProvisioned)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
-	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +20,7 @@ var words = map[string][]string{
 	"Repo":           {"", "github.com/example/shop", "github.com/example/shop", "github.com/example/bar"},
 	"TaskId":         {"", "", "", "", "task"},
 	"Model":          {"", "claude-opus-5-5", "claude-haiku-5-5", "claude-zephyr-9", "claude-opus-5", "us.anthropic.claude-opus-4-5-20251101-v1:0", "claude-sonnet-4-5@20250929"},
-	"Platform":       {"", "firstParty", "bedrock", "vertex", "elsewhere"},
+	"Platform":       {"", "firstParty", "bedrock", "vertex", "foundry", "elsewhere"},
 	"Speed":          {"", "", "standard", "normal", "fast"},
 	"ServiceTier":    {"", "", "standard", "batch", "priority"},
 	"InferenceGeo":   {"", "", "us", "global", "moon"},
@@ -71,15 +70,23 @@ func fill(random *rand.Rand, record reflect.Value, share float64) {
 	}
 }
 
-// invented are random events of a few facts of two sessions of two
+// invented are random events of a few facts of the sessions of two
 // organisations, as any witness might tell of them.
 func invented(random *rand.Rand) []sent {
 	share := []float64{0.1, 0.5, 1}[random.IntN(3)] // of the fields that an event tells
 	kinds := []schemas.Kind{
-		schemas.KindSessionStart, schemas.KindSessionEnd, schemas.KindPrompt, schemas.KindPrompt, schemas.KindTurnEnd, schemas.KindSubagent,
-		schemas.KindCompaction, schemas.KindModelRequest, schemas.KindModelRequest, schemas.KindModelRetry, schemas.KindModelError,
-		schemas.KindToolCall, schemas.KindToolCall, schemas.KindToolCall, schemas.KindApproval, schemas.KindApproval,
+		schemas.KindSessionStart, schemas.KindSessionEnd, schemas.KindTurnEnd, schemas.KindSubagent, schemas.KindCompaction,
+		schemas.KindModelRequest, schemas.KindModelRetry, schemas.KindModelError, schemas.KindToolCall, schemas.KindApproval,
 		schemas.KindFileChange, schemas.KindCommit, schemas.KindPush, schemas.KindPullRequest, schemas.KindTestRun,
+	}
+	// Few kinds beside the prompts, so that several events tell of one fact.
+	random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+	kinds = append(kinds[:1+random.IntN(4)], schemas.KindPrompt)
+	switch random.IntN(4) {
+	case 0:
+		kinds = []schemas.Kind{schemas.KindPrompt, schemas.KindToolCall, schemas.KindToolCall, schemas.KindApproval}
+	case 1:
+		kinds = []schemas.Kind{schemas.KindPrompt, schemas.KindModelRequest}
 	}
 	var events []sent
 	for range 5 + random.IntN(60) {
@@ -88,18 +95,17 @@ func invented(random *rand.Rand) []sent {
 		if kind == schemas.KindSessionEnd {
 			id = "end"
 		}
-		org := []string{"acme", "acme", "other"}[random.IntN(3)]
-		session := fmt.Sprint(org, "-", 1+random.IntN(2))
+		org := []string{"acme", "acme", "acme", "other"}[random.IntN(4)]
+		session := fmt.Sprint("session of ", org)
 		var e schemas.Event
 		fill(random, reflect.ValueOf(&e).Elem(), share)
 		e.SessionId, e.FactKey, e.Kind = session, schemas.FactKey(session, kind, id), kind
-		e.WorkKindSource = schemas.WorkKindSource(e.WorkKind % 5) // each kind of work has one source
 		e.OccurredAt = start + random.Int64N(8)*1_000_000
 		if random.IntN(10) == 0 {
 			e.OccurredAt += 3600 * 1_000_000 // its clock is an hour ahead
 		}
 		e.Witness = schemas.Witness(1 + random.IntN(int(schemas.WitnessDirect)))
-		if random.IntN(4) > 0 {
+		if random.IntN(2) == 0 {
 			e.Witness = schemas.WitnessHook + schemas.Witness(random.IntN(3))
 		}
 		if e.Witness == schemas.WitnessOtlp {
@@ -112,9 +118,6 @@ func invented(random *rand.Rand) []sent {
 		case schemas.FamilyModel:
 			e.Body.Branch = schemas.EventBodyModel
 			fill(random, reflect.ValueOf(&e.Body.Model).Elem(), share)
-			if !e.Body.Model.TokenOutput.Valid {
-				e.Body.Model.TokenOutput = schemas.SomeLong(3) // whoever tells of usage tells the output
-			}
 		case schemas.FamilyTool:
 			e.Body.Branch = schemas.EventBodyTool
 			fill(random, reflect.ValueOf(&e.Body.Tool).Elem(), share)
@@ -124,12 +127,6 @@ func invented(random *rand.Rand) []sent {
 		}
 		schemas.SetEventID(&e)
 		events = append(events, sent{org: org, event: &e})
-		if !slices.ContainsFunc(events, func(s sent) bool { return s.event.SessionId == session && s.event.Kind == schemas.KindSessionEnd }) {
-			end := &schemas.Event{SessionId: session, FactKey: schemas.FactKey(session, schemas.KindSessionEnd, "end"), Kind: schemas.KindSessionEnd,
-				Witness: schemas.WitnessHook, OccurredAt: start + 60_000_000}
-			schemas.SetEventID(end)
-			events = append(events, sent{org: org, event: end}) // the client tells when it ended
-		}
 	}
 	return events
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -32,11 +33,13 @@ type Options struct {
 	// and those that were are sent to their end. 0 = no limit.
 	For time.Duration
 	// Speed is how much faster than recorded a session goes. 0 = as fast as
-	// the broker takes it, with the times inside of a session as recorded.
+	// the broker takes it, with the times inside of a session as recorded, and
+	// the session's end in the hour before Start. duration_ms is never scaled.
 	Speed float64
-	// Rate is how many events are sent per second, on the average of the run.
-	// They are sent when they are due, however slow the broker answers. 0 = as
-	// Speed, Sessions and For give it.
+	// Rate is how many events are sent per second. They are due then, however
+	// slow the broker answers. With Speed given it says how often sessions
+	// begin, so that it is reached when the first of them end. 0 = as Speed,
+	// Sessions and For give it.
 	Rate float64
 	// Seed chooses ids, order, and what is sent twice or late.
 	Seed uint64
@@ -91,7 +94,7 @@ type Summary struct {
 	DeadLetters int64   `json:"dead_letters"`
 	Seconds     float64 `json:"seconds"`
 	// CPUSeconds is the CPU time of this process while it sent, with that of a
-	// broker that it runs; 0 where the system does not tell.
+	// broker that it runs.
 	CPUSeconds float64 `json:"cpu_seconds"`
 	// BehindMs is by how much an event was sent after it was due, at most.
 	BehindMs int64 `json:"behind_ms"`
@@ -123,7 +126,8 @@ type plan struct {
 // Rate nor Sessions and For say it.
 const together = 64
 
-// past is how far back copies lie that are sent as fast as it goes.
+// past is how long before Start copies end that are sent as fast as it goes, at
+// most.
 const past = time.Hour
 
 func newPlan(all []*Recording, o Options, partitions int) (*plan, error) {
@@ -452,4 +456,14 @@ func (l *lane) ship(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// cpu is the CPU time that this process has used, in user mode and in the
+// system.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

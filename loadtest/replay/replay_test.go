@@ -76,12 +76,27 @@ func record(t testing.TB, name string, witnesses ...schemas.Witness) *Recording 
 	return r
 }
 
+// recordAll reads every recorded scenario. All tests share what all witnesses
+// told: a replay does not change it.
 func recordAll(t testing.TB, witnesses ...schemas.Witness) (all []*Recording) {
 	t.Helper()
+	if len(witnesses) == 0 {
+		shared.Lock()
+		defer shared.Unlock()
+		if shared.all != nil {
+			return shared.all
+		}
+		defer func() { shared.all = all }()
+	}
 	for _, name := range recordings.Scenarios() {
 		all = append(all, record(t, name, witnesses...))
 	}
 	return all
+}
+
+var shared struct {
+	sync.Mutex
+	all []*Recording
 }
 
 // input is a broker that takes messages of its partitions and does nothing
@@ -302,14 +317,34 @@ func TestOneSeedSendsTheSameInTheSameOrder(t *testing.T) {
 	if n != sent.Events || int64(len(ids)) != expected.DistinctEvents || sent.Events-sent.Duplicates < expected.DistinctEvents {
 		t.Errorf("%d events with %d event_ids came; sent %+v, expected %d", n, len(ids), sent, expected.DistinctEvents)
 	}
-	o.Seed++
-	other, _, _ := replay(t, all, o)
-	otherEvents, _ := other.sentTo(t)
-	otherIDs, _ := count(otherEvents)
-	for id := range otherIDs {
-		if ids[id] {
-			t.Fatal("another seed sent the same event_id")
+}
+
+func TestAsManySessionsAreSentAsWereAskedFor(t *testing.T) {
+	p, err := newPlan(recordAll(t), Options{Start: start}, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want := int64(1); want < 200; want++ {
+		var sessions, before int64
+		for number := range p.copiesFor(want) {
+			before, sessions = sessions, sessions+int64(len(p.patternOf(number).sessions))
 		}
+		if sessions < want || before >= want {
+			t.Errorf("%d sessions, %d without the last copy, want %d", sessions, before, want)
+		}
+	}
+}
+
+func TestAnotherSeedSendsOtherSessions(t *testing.T) {
+	sent := map[string]bool{}
+	for seed := range uint64(10) {
+		_, _, expected := replay(t, []*Recording{record(t, "success")}, Options{Sessions: 100, Seed: seed})
+		for id := range expected.Sessions() {
+			sent[id] = true
+		}
+	}
+	if len(sent) != 1000 {
+		t.Errorf("%d different sessions, want 1000", len(sent))
 	}
 }
 
@@ -453,6 +488,28 @@ func TestTheRowsOfACopyAreThoseOfTheRecordingButForIdsAndTimes(t *testing.T) {
 		if found != len(copies) {
 			t.Errorf("%s: %d facts, want %d", scenario, len(copies), found)
 		}
+	}
+}
+
+func TestASpanIsSentWhenItEnds(t *testing.T) {
+	spans, before := 0, int64(0)
+	for _, sent := range newPattern(record(t, "otlp-all"), 10).templates {
+		var e schemas.Event
+		if _, err := e.DecodeAvro(sent.encoded); err != nil {
+			t.Fatal(err)
+		}
+		want := sent.occurred
+		if e.Signal == schemas.SignalSpan {
+			spans++
+			want += e.DurationMs.Value * 100
+		}
+		if sent.at < want || sent.at > want+1 || sent.at < before {
+			t.Errorf("%s %s is sent at %d after %d, want %d", e.Signal, e.Kind, sent.at, before, want)
+		}
+		before = sent.at
+	}
+	if spans == 0 {
+		t.Error("no spans")
 	}
 }
 

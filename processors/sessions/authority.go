@@ -259,7 +259,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{nTokenCacheWrite1h, tokensBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.TokenCacheWrite1h }},
 			{nTokenCacheWrite, tokensBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Model.TokenCacheWrite }},
 			{nOutputPartial, tokensBy, least, func(e *schemas.Event) schemas.OptLong {
-				if e.Kind != schemas.KindModelRequest {
+				if e.Kind != schemas.KindModelRequest || !e.Body.Model.TokenOutput.Valid {
 					return schemas.OptLong{}
 				}
 				return flag(schemas.SomeBool(e.Body.Model.OutputPartial))

@@ -161,6 +161,9 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 	if !ok && f.row == nil {
 		return
 	}
+	if ok {
+		row.Cap() // a column may be put together of several
+	}
 	last := &x.last
 	if f.row != nil {
 		if _, err := last.DecodeAvro(f.row); err != nil {

@@ -8,9 +8,13 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// inherited are the columns that a prompt's facts take from it.
-func inherited(f *fact) [5]string {
-	return [5]string{f.texts[tBranch].value, f.texts[tTicket].value, f.texts[tWorkKind].value, f.texts[tSkill].value, f.texts[tWorkflow].value}
+// inherited are the columns that a prompt's facts take from it, with their
+// sources, which are columns, too.
+func inherited(f *fact) (columns [5]text) {
+	for i, field := range [...]int{tBranch, tTicket, tWorkKind, tSkill, tWorkflow} {
+		columns[i] = text{value: f.texts[field].value, rank: f.texts[field].rank}
+	}
+	return columns
 }
 
 // row is the row of a fact as it would be said now. It is a function of the

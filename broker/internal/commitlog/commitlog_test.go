@@ -29,6 +29,7 @@ type stage struct {
 	mark   func(store func() (uint64, error)) (uint64, error)
 	reads  error // of parts
 	purges error
+	bytes  int64 // after which a snapshot is due, 0 = the default
 }
 
 func newStage(t *testing.T) *stage {
@@ -116,6 +117,7 @@ func (s *stage) acquire() broker.Owner {
 	o, err := commitlog.Acquire(s.ctx, s.ctx, s, commitlog.Config{
 		Processor: "sessions", Partitions: 4, Generation: 1, Owner: "worker",
 		Timeout: time.Second, Patience: 300 * time.Millisecond,
+		SnapshotBytes: s.bytes,
 	})
 	if err != nil {
 		s.Fatal(err)
@@ -350,8 +352,6 @@ func TestCommitsWaitForTopicsThatAreFarBehind(t *testing.T) {
 	o := s.acquire()
 	s.set(func() { s.rows = fails(1<<30, broker.ErrRetry) })
 	letter := (&schemas.DeadLetter{Payload: make([]byte, 60<<10)}).AppendAvro(nil)
-	ctx, cancel := context.WithTimeout(s.ctx, 500*time.Millisecond)
-	defer cancel()
 	large := func(number int64) *schemas.Commit {
 		c := commit(o, number, number-1)
 		c.Outputs[0].Topic = broker.DeadLetters
@@ -362,7 +362,9 @@ func TestCommitsWaitForTopicsThatAreFarBehind(t *testing.T) {
 	n := int64(0)
 	for err == nil && n < 1000 {
 		n++
+		ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 		err = o.Commit(ctx, large(n))
+		cancel()
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || n < 10 || n > 40 {
 		t.Fatalf("%d commits of 480 KiB while no topic takes rows, then %v", n, err)

@@ -276,7 +276,124 @@ func TestThePartitionIsMarkedAsStartedSoonerOrLater(t *testing.T) {
 	}
 	s.mustCommit(o, 3)
 	if !marked() {
-		t.Error("not marked with the next commit")
+		t.Error("not marked with the next owner's commit")
+	}
+	if err := s.Broker.Started("sessions", 0).Purge(s.ctx, 1<<60); err != nil {
+		t.Fatal(err)
+	}
+	o = s.acquire()
+	s.set(func() { s.mark = fails(1, broker.ErrRetry) })
+	s.commits(o, 4, 5)
+	if !marked() {
+		t.Error("not marked with the same owner's next commit")
+	}
+}
+
+// forge lets commit 12 name a snapshot at commit 10, of 3 parts that say what
+// they follow.
+func (s *stage) forge(follow func(part int, rightly schemas.Hash) schemas.Hash) {
+	s.Helper()
+	o := s.acquire()
+	s.commits(o, 1, 11)
+	c := commit(o, 12, 11)
+	var log []commitlog.Entry
+	commits := s.Broker.Commits("sessions", 0)
+	if err := commits.Scan(s.ctx, 0, 1<<60, func(e commitlog.Entry) error {
+		log = append(log, e)
+		return nil
+	}); err != nil {
+		s.Fatal(err)
+	}
+	at, err := commitlog.DecodeCommit(log[9])
+	if err != nil {
+		s.Fatal(err)
+	}
+	named := schemas.Snapshot{CommitNumber: 10, CommitPosition: int64(log[9].Position), Parts: 3, Hash: at.Hash}
+	for part := range 3 {
+		p := *at
+		p.Outputs, p.Delta = nil, state
+		message := broker.AppendCommit(nil, &p, follow(part, named.Hash))
+		position, err := s.Broker.Snapshots("sessions", 0).Append(s.ctx, message, uint64(named.Last))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if part == 0 {
+			named.First = int64(position)
+		}
+		named.Last, named.Hash = int64(position), p.Hash
+	}
+	tail, err := commitlog.DecodeCommit(log[10])
+	if err != nil {
+		s.Fatal(err)
+	}
+	c.Snapshots = []schemas.Snapshot{named}
+	if _, err := commits.Append(s.ctx, broker.AppendCommit(nil, c, tail.Hash), log[10].Position); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func TestPartsThatDoNotFollowEachOtherAreNoSnapshot(t *testing.T) {
+	for broken := range 4 {
+		s := newStage(t)
+		s.forge(func(part int, rightly schemas.Hash) schemas.Hash {
+			if part == broken {
+				rightly[0]++
+			}
+			return rightly
+		})
+		numbers, err := s.restored(s.acquire())
+		switch broken {
+		case 0: // the first part follows no commit of the log
+			if !errors.Is(err, broker.ErrLost) {
+				t.Errorf("part %d: restored from %v (%v), want %v", broken, numbers, err, broker.ErrLost)
+			}
+		case 1, 2:
+			if err != nil || len(numbers) != 12 || numbers[0] != 1 {
+				t.Errorf("part %d: restored from %v (%v), want the whole log", broken, numbers, err)
+			}
+		case 3: // none is broken
+			if err != nil || len(numbers) != 5 || numbers[0] != 10 {
+				t.Errorf("restored from %v (%v), want 3 parts at 10 and commits 11 and 12", numbers, err)
+			}
+		}
+	}
+}
+
+func TestASnapshotIsDueByBytesSinceTheCommitThatTheLastOneStandsAt(t *testing.T) {
+	s := newStage(t)
+	probe := s.acquire()
+	s.commits(probe, 1, 1)
+	tail, err := s.Broker.Commits("sessions", 0).Last(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.bytes = 10 * int64(len(tail.Payload))
+	o := s.acquire()
+	number := int64(1)
+	for !o.SnapshotDue() {
+		number++
+		s.mustCommit(o, number)
+	}
+	if number < 8 || number > 12 {
+		t.Errorf("due after %d commits, want about 10", number)
+	}
+	if err := o.Snapshot(s.ctx, state, false); err != nil {
+		t.Fatal(err)
+	}
+	s.commits(o, number+1, number+9) // while it is taken
+	if o.SnapshotDue() {
+		t.Error("due while one is taken")
+	}
+	if err := o.Snapshot(s.ctx, state, true); err != nil {
+		t.Fatal(err)
+	}
+	s.commits(o, number+10, number+14)
+	if !o.SnapshotDue() {
+		t.Error("not due 14 commits after the one that the snapshot stands at")
+	}
+	next := s.acquire()
+	if _, err := s.restored(next); err != nil || !next.SnapshotDue() {
+		t.Errorf("not due for the next owner (%v)", err)
 	}
 }
 

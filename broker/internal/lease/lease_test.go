@@ -11,10 +11,15 @@ import (
 	"github.com/flightlog/flightlog/broker"
 )
 
-const ttl = 400 * time.Millisecond
+const (
+	short = 400 * time.Millisecond
+	long  = time.Hour // only a signal makes a worker look, and nothing expires
+)
 
 // board is a table that fails as a test says.
 type board struct {
+	ttl     time.Duration
+	changed chan struct{}
 	mu      sync.Mutex
 	entries map[string]Entry
 	written map[string]time.Time
@@ -22,17 +27,19 @@ type board struct {
 	fail    func(call, key string) (before, after error)
 }
 
-func newBoard() *board { return &board{entries: map[string]Entry{}, written: map[string]time.Time{}} }
+func newBoard(ttl time.Duration) *board {
+	return &board{ttl: ttl, changed: make(chan struct{}), entries: map[string]Entry{}, written: map[string]time.Time{}}
+}
 
-func (b *board) TTL() time.Duration                        { return ttl }
-func (b *board) Watch(ctx context.Context) <-chan struct{} { return nil }
+func (b *board) TTL() time.Duration                    { return b.ttl }
+func (b *board) Watch(context.Context) <-chan struct{} { return b.changed }
 
 // do makes a call; mu is held while it changes something.
 func (b *board) do(call, key string, change func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for key, at := range b.written {
-		if time.Since(at) >= ttl {
+		if time.Since(at) >= b.ttl {
 			delete(b.entries, key)
 			delete(b.written, key)
 		}
@@ -144,7 +151,7 @@ func TestTheSharesDifferByOneAtMostAndAddUp(t *testing.T) {
 }
 
 func TestAWorkerThatCannotRenewEndsItsHoldsBeforeTheLeasesRunOut(t *testing.T) {
-	table := newBoard()
+	table := newBoard(short)
 	s := share(t, table, func() {})
 	for range 2 {
 		wait(t, "holds", s.began)
@@ -153,7 +160,7 @@ func TestAWorkerThatCannotRenewEndsItsHoldsBeforeTheLeasesRunOut(t *testing.T) {
 	table.set(func() {
 		table.fail = func(string, string) (error, error) { return broker.ErrRetry, nil }
 		for _, at := range table.written {
-			if out := at.Add(ttl); out.After(runOut) {
+			if out := at.Add(short); out.After(runOut) {
 				runOut = out
 			}
 		}
@@ -161,7 +168,7 @@ func TestAWorkerThatCannotRenewEndsItsHoldsBeforeTheLeasesRunOut(t *testing.T) {
 	for range 2 {
 		wait(t, "ends of holds", s.ended)
 	}
-	if late := time.Since(runOut); late > ttl/2 { // that a busy machine may be late
+	if late := time.Since(runOut); late > short/2 { // that a busy machine may be late
 		t.Errorf("a hold ended %v after its lease had run out", late)
 	}
 	table.set(func() { table.fail = nil })
@@ -170,8 +177,21 @@ func TestAWorkerThatCannotRenewEndsItsHoldsBeforeTheLeasesRunOut(t *testing.T) {
 	}
 }
 
+func TestAWorkerThatRenewsHoldsOn(t *testing.T) {
+	table := newBoard(2 * time.Second)
+	s := share(t, table, func() {})
+	for range 2 {
+		wait(t, "holds", s.began)
+	}
+	select {
+	case partition := <-s.ended:
+		t.Errorf("the hold of partition %d has ended", partition)
+	case <-time.After(5 * time.Second):
+	}
+}
+
 func TestALeaseThatAnotherWorkerHasEndsTheHold(t *testing.T) {
-	table := newBoard()
+	table := newBoard(long)
 	s := share(t, table, func() {})
 	for range 2 {
 		wait(t, "holds", s.began)
@@ -180,11 +200,12 @@ func TestALeaseThatAnotherWorkerHasEndsTheHold(t *testing.T) {
 		table.last++
 		table.entries[keyOf(1)], table.written[keyOf(1)] = Entry{"another", table.last}, time.Now().Add(time.Hour)
 	})
+	table.changed <- struct{}{}
 	if ended := wait(t, "the end of a hold", s.ended); ended != 1 {
 		t.Errorf("partition %d was taken, %d has ended", 1, ended)
 	}
 	s.stop()
-	wait(t, "the end of the sharing", s.done)
+	_ = wait(t, "the end of the sharing", s.done)
 	if e, ok := table.entries[keyOf(1)]; !ok || e.Worker != "another" {
 		t.Errorf("the other worker's lease is %v", e)
 	}
@@ -194,7 +215,7 @@ func TestALeaseThatAnotherWorkerHasEndsTheHold(t *testing.T) {
 }
 
 func TestLostAnswersLeaveNoPartitionWithoutAHold(t *testing.T) {
-	table := newBoard()
+	table := newBoard(long)
 	lost := map[string]bool{}
 	table.fail = func(call, key string) (error, error) {
 		if call == "put" && !lost[key] {
@@ -204,20 +225,27 @@ func TestLostAnswersLeaveNoPartitionWithoutAHold(t *testing.T) {
 		return nil, nil
 	}
 	s := share(t, table, func() {})
+	for looked := false; !looked; looked = len(s.began) == 2 { // once for the answer that is lost, and again
+		select {
+		case table.changed <- struct{}{}:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the worker does not look")
+		}
+	}
 	if a, b := wait(t, "a hold", s.began), wait(t, "a hold", s.began); a == b {
 		t.Errorf("partition %d is held twice", a)
 	}
 }
 
 func TestALeaseStaysUntilASlowHoldHasReturned(t *testing.T) {
-	table := newBoard()
+	table := newBoard(short)
 	goOn := make(chan struct{})
 	s := share(t, table, func() { <-goOn })
 	for range 2 {
 		wait(t, "holds", s.began)
 	}
 	s.stop()
-	for began := time.Now(); time.Since(began) < 2*ttl; time.Sleep(ttl / 20) {
+	for began := time.Now(); time.Since(began) < 2*short; time.Sleep(short / 20) {
 		entries, err := table.List(t.Context())
 		if err != nil || entries[keyOf(0)].Worker == "" || entries[keyOf(1)].Worker == "" {
 			t.Fatalf("while the holds release the leases are %v (%v)", entries, err)
@@ -233,7 +261,7 @@ func TestALeaseStaysUntilASlowHoldHasReturned(t *testing.T) {
 }
 
 func TestAnErrorThatDoesNotPassEndsTheSharing(t *testing.T) {
-	table := newBoard()
+	table := newBoard(short)
 	s := share(t, table, func() {})
 	for range 2 {
 		wait(t, "holds", s.began)

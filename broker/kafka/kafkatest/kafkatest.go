@@ -119,7 +119,7 @@ func (s *Server) properties() string { return filepath.Join(s.dir, "server.prope
 // command is a Java program of Kafka's.
 func (s *Server) command(args ...string) *exec.Cmd {
 	c := exec.Command("java", append([]string{
-		"-Xmx512m", "-XX:+UseSerialGC", "-cp", filepath.Join(s.jars, "*"),
+		"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(s.jars, "*"),
 	}, args...)...)
 	c.Dir = s.dir
 	c.SysProcAttr = attributes()

@@ -1,0 +1,5 @@
+//go:build fold2
+
+package sessions
+
+func init() { version++ }
