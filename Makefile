@@ -70,3 +70,43 @@ fuzz: ## each fuzz test for FUZZTIME
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin
+
+KAFKA_JARS ?= $(CURDIR)/bin/kafka
+
+$(KAFKA_JARS)/fetched: broker/kafka/kafkatest/pom.xml
+	@for tool in java:openjdk-17-jre-headless mvn:maven; do \
+		command -v "$${tool%%:*}" >/dev/null && continue; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y "$${tool##*:}" >/dev/null; fi; \
+		command -v "$${tool%%:*}" >/dev/null || { echo "$${tool%%:*} is missing: install it (Debian: $${tool##*:})"; exit 1; }; \
+	done
+	rm -rf $(KAFKA_JARS)
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(KAFKA_JARS)
+	@touch $@
+
+.PHONY: test-kafka
+test-kafka: $(KAFKA_JARS)/fetched ## the broker's suite, faults and kills on a real Kafka (needs Java 17 and Maven)
+	FLIGHTLOG_KAFKA_JARS=$(KAFKA_JARS) $(GO) test -count=1 -timeout 30m -run 'ARealKafka' -v ./broker/kafka
+
+.PHONY: test-python
+test-python: $(KAFKA_JARS)/fetched ## the programs of docs/subscribe.md on a real JetStream and Kafka (needs Python 3.11 with venv, Java 17 and Maven)
+	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null; fi; \
+		python3 -c 'import ensurepip, venv' || { echo "python3 with venv is missing: install it (Debian: python3-venv)"; exit 1; }; \
+	fi
+	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; set -e; \
+	python3 -m venv "$$dir"; \
+	"$$dir/bin/pip" install --quiet --disable-pip-version-check -r docs/subscribe/requirements.txt; \
+	FLIGHTLOG_PYTHON="$$dir/bin/python" FLIGHTLOG_KAFKA_JARS=$(KAFKA_JARS) $(GO) test -count=1 -timeout 20m -v ./docs/subscribe
+
+.PHONY: test-kill
+test-kill: $(if $(filter jetstream%,$(BROKER)),,$(KAFKA_JARS)/fetched) ## kills of workers and brokers, then the checker: BROKER=jetstream|jetstream-r3|kafka KILLS=n SEED=s REPORT=dir (none: 20 on jetstream, 5 on kafka)
+	$(GO) build -tags quick -o bin/chaos ./loadtest/chaos
+	FLIGHTLOG_KAFKA_JARS=$(KAFKA_JARS) bin/chaos -broker "$(BROKER)" -kills $(if $(filter file,$(origin KILLS)),0,$(KILLS)) \
+		-seed $(or $(SEED),1) -report $(or $(REPORT),bin/kills)
+	$(if $(BROKER),,$(GO) test -tags quick -count=1 -timeout 20m -run '^TestAKillRunFindsBugs' ./loadtest/chaos)
+
+SEEDS ?= 200000
+
+.PHONY: sim
+sim: ## SEEDS histories of engine and log in virtual time (make test plays 500); a failing one says how to play it again
+	$(GO) test -count=1 -timeout 24h -v -run '^TestEverySeed' ./processors/engine/simulation -seeds $(SEEDS)

@@ -39,6 +39,7 @@ var arrows = map[string]struct{ code, tests []string }{
 	"sinks":                {[]string{"schemas", "broker"}, []string{"loadtest/recordings"}},
 	"loadtest":             {[]string{"schemas", "broker", "producers", "processors", "sinks"}, nil},
 	"loadtest/recordings":  {[]string{"schemas"}, nil},
+	"docs":                 {[]string{"schemas"}, []string{"broker", "loadtest/recordings"}},
 	"cmd":                  {[]string{"schemas", "broker", "producers", "processors", "sinks", "loadtest"}, nil},
 	"cmd/flightlog-hook":   {[]string{"producers/spool"}, []string{"loadtest/recordings"}},
 }

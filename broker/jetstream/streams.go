@@ -319,3 +319,13 @@ func (b *Broker) logOf(topic, subject string) (broker.Log, bool) {
 	lane, known := schemas.ParseLane(tokens[1])
 	return broker.Log{Topic: topic, Partition: partition, Lane: lane}, err == nil && known
 }
+
+// Kept is how long the messages of a topic are kept; 0 is for ever.
+func (b *Broker) Kept(ctx context.Context, topic string) (time.Duration, error) {
+	name, _ := b.place(broker.Log{Topic: topic})
+	stream, err := b.stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell how long %s is kept: %w", topic, err)
+	}
+	return stream.CachedInfo().Config.MaxAge, nil
+}

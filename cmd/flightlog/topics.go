@@ -76,7 +76,8 @@ processor that reads it is behind. With a name it shows the fields of its rows
 with type and unit, and the newest row.
 
 Public topics are for readers of your own; docs/subscribe.md shows them in Python
-and Go. A message of JetStream is a frame of rows, one of Kafka a row.`,
+and Go. A message of JetStream is a frame of rows, one of Kafka a row or the mark
+that a transaction leaves.`,
 		Example: `  flightlog topics
   flightlog topics enriched --json | jq .schema`,
 		ValidArgs: topicNames(),

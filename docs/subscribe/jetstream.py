@@ -7,7 +7,7 @@ STREAM, SUBJECTS = "flightlog-g1-enriched", "flightlog.g1.enriched.>"  # one gen
 
 
 async def main(url, schemas, since):
-    begin = since - datetime.timedelta(hours=24)  # a fact may be told of before it has ended
+    begin = since - datetime.timedelta(hours=24)  # the clocks of hosts differ
     frames = {path.stem: fastavro.schema.load_schema(path) for path in pathlib.Path(schemas).glob("EnrichedFrame/*.avsc")}
     client = await nats.connect(url, token=os.environ.get("NATS_TOKEN"))
     js = client.jetstream()
@@ -28,8 +28,8 @@ async def main(url, schemas, since):
         commits[message.subject] = header["last_commit"]
         rows.update((row["row_id"], row) for row in frame["rows"])  # each once
     await client.close()
-    table = pandas.DataFrame(rows.values(), columns=["sign", "occurred_at", "repo", "cost_nano_usd"], dtype=object).convert_dtypes()
-    table = table[table.occurred_at >= since]
+    table = pandas.DataFrame(rows.values(), columns=["sign", "occurred_at", "repo", "cost_nano_usd"], dtype=object)
+    table = table[table.occurred_at >= since].convert_dtypes()
     cost = (table.sign * table.cost_nano_usd).groupby(table.repo).sum().to_frame("cost_nano_usd")  # exact: whole numbers
     cost.assign(cost_usd=cost.cost_nano_usd / 1e9).to_csv(sys.stdout)
 

@@ -7,12 +7,13 @@ TOPIC = "flightlog.g1.enriched"  # one generation: never add two
 
 
 def main(brokers, schemas, since):
-    begin = since - datetime.timedelta(hours=24)  # a fact may be told of before it has ended
+    begin = since - datetime.timedelta(hours=24)  # the clocks of hosts differ
     records = {path.stem: fastavro.schema.load_schema(path) for path in pathlib.Path(schemas).glob("Enriched/*.avsc")}
     reader = Consumer({"bootstrap.servers": brokers, "group.id": "cost-by-repository", "enable.auto.commit": False,
                        "isolation.level": "read_committed", "auto.offset.reset": "error", "enable.partition.eof": True})
     partitions = reader.list_topics(TOPIC, timeout=30).topics[TOPIC].partitions
-    places = reader.offsets_for_times([TopicPartition(TOPIC, p, max(0, int(begin.timestamp() * 1000))) for p in partitions], timeout=30)
+    times = [TopicPartition(TOPIC, p, max(0, int(begin.timestamp() * 1000))) for p in partitions]
+    places = reader.offsets_for_times(times, timeout=30)
     for place in places:
         low, high = reader.get_watermark_offsets(place, timeout=30)
         place.offset = high if place.offset < 0 else place.offset
@@ -42,8 +43,8 @@ def main(brokers, schemas, since):
         commits[source] = commit
         rows[row["row_id"]] = row  # each once
     reader.close()
-    table = pandas.DataFrame(rows.values(), columns=["sign", "occurred_at", "repo", "cost_nano_usd"], dtype=object).convert_dtypes()
-    table = table[table.occurred_at >= since]
+    table = pandas.DataFrame(rows.values(), columns=["sign", "occurred_at", "repo", "cost_nano_usd"], dtype=object)
+    table = table[table.occurred_at >= since].convert_dtypes()
     cost = (table.sign * table.cost_nano_usd).groupby(table.repo).sum().to_frame("cost_nano_usd")  # exact: whole numbers
     cost.assign(cost_usd=cost.cost_nano_usd / 1e9).to_csv(sys.stdout)
 

@@ -83,6 +83,7 @@ func TestTheProgramsAddUpTheRowsOfJetStream(t *testing.T) {
 	t.Setenv("NATS_TOKEN", address.Token)
 	programs := programs(t, "jetstream", address.URL)
 	programs.addUp(t, b, func() string { return f.run(t, "tail", "enriched", "--data", data) })
+	f.showsTopics(t, "--data", data)
 
 	connection, err := nats.Connect(address.URL, nats.Token(address.Token))
 	if err != nil {
@@ -155,6 +156,7 @@ func TestTheProgramsAddUpTheRowsOfKafka(t *testing.T) {
 	bothFormats(t, server.Addr())
 	programs := programs(t, "kafka", server.Addr())
 	programs.addUp(t, b, func() string { return f.run(t, "tail", "enriched", at) })
+	f.showsTopics(t, at)
 
 	// Commit 2 of a source is missing.
 	for _, number := range []int64{1, 3} {
@@ -255,6 +257,22 @@ func (f *flightlog) run(t *testing.T, args ...string) string {
 		t.Fatalf("flightlog %s: %v", strings.Join(args[:min(4, len(args))], " "), err)
 	}
 	return out
+}
+
+// showsTopics runs flightlog topics, as the page tells its readers to.
+func (f *flightlog) showsTopics(t *testing.T, at ...string) {
+	t.Helper()
+	if table := f.run(t, append([]string{"topics"}, at...)...); !strings.Contains(table, broker.Enriched+" ") {
+		t.Errorf("topics does not show enriched:\n%s", table)
+	}
+	var enriched struct {
+		Messages  int64
+		NewestRow row `json:"newest_row"`
+	}
+	text := f.run(t, append([]string{"topics", broker.Enriched, "--json"}, at...)...)
+	if err := json.Unmarshal([]byte(text), &enriched); err != nil || enriched.Messages == 0 || enriched.NewestRow.Sign == 0 {
+		t.Errorf("topics enriched shows %+v, %v", enriched, err)
+	}
 }
 
 // start starts flightlog; stop ends it cleanly, at the latest with the test.

@@ -273,7 +273,7 @@ func TestThroughputByFrameAndBroker(t *testing.T) {
 	asked(t)
 	fmt.Print(throughputHead)
 	for _, frame := range []int{1, 4, 100} {
-		sessions := map[int]int{1: 1500, 4: 3000, 100: 8000}[frame]
+		sessions := map[int]int{1: 500, 4: 1500, 100: 5000}[frame]
 		throughput(t, jetStream(t, "JetStream R1, lazy, embedded", false), sessions, frame, 1)
 		throughput(t, jetStream(t, "JetStream R1, always, embedded", true), sessions, frame, 1)
 		throughput(t, cluster(t), sessions, frame, 1)

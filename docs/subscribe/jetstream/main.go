@@ -34,7 +34,7 @@ func main() {
 
 // costByRepo adds up cost_nano_usd of the facts since a time.
 func costByRepo(ctx context.Context, url string, since time.Time) (map[string]int64, error) {
-	begin := since.Add(-24 * time.Hour) // a fact may be told of before it has ended
+	begin := since.Add(-24 * time.Hour) // the clocks of hosts differ
 	connection, err := nats.Connect(url, nats.Token(os.Getenv("NATS_TOKEN")))
 	if err != nil {
 		return nil, err

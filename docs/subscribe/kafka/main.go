@@ -39,7 +39,7 @@ func main() {
 
 // costByRepo adds up cost_nano_usd of the facts since a time.
 func costByRepo(ctx context.Context, brokers []string, since time.Time) (map[string]int64, error) {
-	begin := since.Add(-24 * time.Hour) // a fact may be told of before it has ended
+	begin := since.Add(-24 * time.Hour) // the clocks of hosts differ
 	seed := kgo.SeedBrokers(brokers...)
 	connection, err := kgo.NewClient(seed)
 	if err != nil {
@@ -89,7 +89,7 @@ func costByRepo(ctx context.Context, brokers []string, since time.Time) (map[str
 			if err != nil {
 				return nil, err
 			}
-			source := fmt.Sprintf("%s/%s in partition %d", headers["flightlog-processor"], headers["flightlog-source-partition"], r.Partition)
+			source := fmt.Sprintf("%d %s/%s", r.Partition, headers["flightlog-processor"], headers["flightlog-source-partition"])
 			commit, previous := headers["flightlog-commit"], headers["flightlog-previous-commit"]
 			if last, ok := commits[source]; ok && last != commit && last != previous {
 				return nil, fmt.Errorf("position lost: %s goes on after %s, not %s", source, previous, last)
