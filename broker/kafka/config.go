@@ -191,7 +191,6 @@ func (c *Config) options() ([]kgo.Opt, error) {
 		kgo.RetryBackoffFn(func(tries int) time.Duration { return min(5*time.Millisecond<<min(tries, 8), time.Second) }),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(maxMessage),
 		kgo.ProducerLinger(0),
 	}

@@ -77,8 +77,13 @@ func connect(ctx context.Context, config Config) (*Broker, error) {
 	return b, nil
 }
 
-// with is the options of a client that has more of them.
-func (b *Broker) with(more ...kgo.Opt) []kgo.Opt { return slices.Concat(b.options, more) }
+// with is the options of a client that has more of them. Compression is an
+// option of its own for each client, which writes to it; snappy takes less time
+// than lz4, and no buffers of megabytes for each client.
+func (b *Broker) with(more ...kgo.Opt) []kgo.Opt {
+	compression := kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.NoCompression())
+	return slices.Concat(b.options, more, []kgo.Opt{compression})
+}
 
 // accept makes sure that somebody answers, and how many partitions there are.
 func (b *Broker) accept(ctx context.Context) error {

@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -47,9 +48,12 @@ func installation(t *testing.T, config kafka.Config) brokertest.Installation {
 	}
 }
 
-// ackLoser breaks the connection off at the answer to the first EndTxn after it
-// was armed.
-type ackLoser struct{ armed atomic.Bool }
+// ackLoser spoils the answer to the first EndTxn after it was armed: it puts an
+// error's code into it, or breaks the connection off where there is none.
+type ackLoser struct {
+	armed atomic.Bool
+	code  atomic.Int32
+}
 
 func (a *ackLoser) listen(network, address string) (net.Listener, error) {
 	listener, err := net.Listen(network, address)
@@ -87,8 +91,14 @@ func (c *lossyConn) Read(b []byte) (int, error) {
 
 func (c *lossyConn) Write(b []byte) (int, error) {
 	if c.ending.Load() && c.acks.armed.CompareAndSwap(true, false) {
-		c.Close()
-		return 0, net.ErrClosed
+		code := c.acks.code.Load()
+		if code == 0 {
+			c.Close()
+			return 0, net.ErrClosed
+		}
+		const before = 4 + 4 + 1 + 4 // size, correlation id, no tags, throttle time
+		b = bytes.Clone(b)
+		binary.BigEndian.PutUint16(b[before:], uint16(code))
 	}
 	return c.Conn.Write(b)
 }

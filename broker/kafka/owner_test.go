@@ -369,6 +369,36 @@ func TestACommitThatWasAbortedForCertainMayBeTriedAgain(t *testing.T) {
 	}
 }
 
+func TestACommitThatWasAnsweredWithAnErrorAndStandsIsACommit(t *testing.T) {
+	for _, answer := range []struct {
+		err   *kerr.Error
+		alive bool
+	}{{kerr.UnknownServerError, true}, {kerr.ProducerFenced, false}} {
+		var acks ackLoser
+		config := configOf(newCluster(t, kfake.ListenFn(acks.listen)).ListenAddrs())
+		provision(t, config, 4)
+		w := acquire(t, connect(t, config))
+		w.commit(nil, "one")
+		acks.code.Store(int32(answer.err.Code))
+		acks.armed.Store(true)
+		w.commit(nil, "two")
+		if acks.armed.Load() {
+			t.Error("no answer was spoilt")
+		}
+		err := w.try(nil, "three")
+		if answer.alive && err != nil || !answer.alive && !errors.Is(err, broker.ErrFenced) {
+			t.Errorf("the commit after %v: %v", answer.err, err)
+		}
+		want := "[one two three]"
+		if !answer.alive {
+			want = "[one two]"
+		}
+		if got := fmt.Sprint(sessions(t, w.b)); got != want {
+			t.Errorf("after %v: rows of sessions %s, want %s", answer.err, got, want)
+		}
+	}
+}
+
 func TestAnOwnerThatCannotTellWhatBecameOfItsCommitIsDead(t *testing.T) {
 	cluster := newCluster(t)
 	config := configOf(cluster.ListenAddrs())

@@ -50,7 +50,7 @@ func (b *Broker) read(ctx context.Context, from broker.Log, after uint64) (*read
 	case offset < start || offset > end:
 		return nil, fmt.Errorf("the partition holds %d to %d: %w", start+1, end, broker.ErrLost)
 	}
-	client, err := kgo.NewClient(b.options...)
+	client, err := kgo.NewClient(b.with()...)
 	if err != nil {
 		return nil, err
 	}

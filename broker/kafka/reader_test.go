@@ -1,8 +1,10 @@
 package kafka_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/kafka"
@@ -112,12 +114,18 @@ func TestATopicThatIsMadeAnewIsAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	topic := config.Prefix + ".events"
+	blocked := cluster.Fault(faultOnFetch(config)) // so that the new one is full before the reader sees it
+	if err := blocked.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
 	if err := cluster.DeleteTopic(topic); err != nil {
 		t.Fatal(err)
 	}
 	if err := cluster.CreateTopic(topic, 4, nil); err != nil {
 		t.Fatal(err)
 	}
+	appendAll(t, connect(t, config), "another one", "another two")
+	blocked.Remove()
 	if m, err := r.Next(t.Context()); !errors.Is(err, broker.ErrLost) {
 		t.Errorf("read %q (%v), want %v", m.Payload, err, broker.ErrLost)
 	}
@@ -141,6 +149,45 @@ func TestALeaderThatMovesIsFollowed(t *testing.T) {
 		appendAll(t, b, message)
 		if m, err := r.Next(t.Context()); err != nil || string(m.Payload) != message {
 			t.Fatalf("read %q (%v), want %q", m.Payload, err, message)
+		}
+	}
+}
+
+// Compaction may take the last records of a log, whose end stays where it is.
+func TestALogWhoseLastRecordsAreGoneHasAnEnd(t *testing.T) {
+	cluster, _, b := log(t, "one", "two")
+	cluster.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		asked := request.(*kmsg.FetchRequest)
+		answer := asked.ResponseKind().(*kmsg.FetchResponse)
+		answer.SetVersion(asked.Version)
+		for _, from := range asked.Topics {
+			topic := kmsg.NewFetchResponseTopic()
+			topic.Topic, topic.TopicID = from.Topic, from.TopicID
+			for _, p := range from.Partitions {
+				partition := kmsg.NewFetchResponseTopicPartition()
+				partition.Partition, partition.HighWatermark, partition.LastStableOffset = p.Partition, 2, 2
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			answer.Topics = append(answer.Topics, topic)
+		}
+		return answer, nil, true
+	})
+	end, err := b.End(t.Context(), events)
+	if err != nil || end != 0 {
+		t.Errorf("the log ends at %d (%v), want 0", end, err)
+	}
+	r, err := b.Read(t.Context(), events, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for deadline := time.Now().Add(20 * time.Second); r.Passed() != 2; {
+		waiting, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := r.Next(waiting)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || time.Now().After(deadline) {
+			t.Fatalf("passed %d, want 2 (%v)", r.Passed(), err)
 		}
 	}
 }

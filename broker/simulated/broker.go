@@ -3,7 +3,9 @@ package simulated
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"runtime"
 	"slices"
 	"sort"
@@ -146,7 +148,7 @@ func (b *Broker) Append(ctx context.Context, to broker.Log, payload []byte) (uin
 	}
 	payload = bytes.Clone(payload)
 	var position uint64
-	err := b.do(ctx, &call{what: fmt.Sprintf("append to %s/%d/%s", to.Topic, to.Partition, to.Lane), effect: func() error {
+	err := b.do(ctx, &call{what: fmt.Sprintf("append %08x to %s/%d/%s", crc32.ChecksumIEEE(payload), to.Topic, to.Partition, to.Lane), effect: func() error {
 		position = b.world.stream(to.Topic).append(b, subject{to, "producer/0"}, payload)
 		return nil
 	}})
@@ -219,22 +221,29 @@ func (b *Broker) Acquire(ctx context.Context, processor string, partition int, o
 	return o, err
 }
 
-// early is the mutation EarlyAnswer.
+// early is the mutation EarlyAnswer: a commit is stored when the next call comes.
 type early struct {
 	broker.Owner
-	stored chan error // outcome of the commit before; nil = none
+	told *schemas.Commit // and not stored yet
 }
 
 func (e *early) Commit(ctx context.Context, c *schemas.Commit) error {
-	if e.stored != nil {
-		if err := <-e.stored; err != nil {
-			return err
-		}
+	err := e.store(ctx)
+	e.told = c
+	return err
+}
+
+func (e *early) Release(ctx context.Context) error {
+	return errors.Join(e.store(ctx), e.Owner.Release(ctx))
+}
+
+func (e *early) store(ctx context.Context) error {
+	if e.told == nil {
+		return nil
 	}
-	e.stored = make(chan error, 1)
-	stored, later := e.stored, *c
-	go func() { stored <- e.Owner.Commit(context.WithoutCancel(ctx), &later) }()
-	return nil
+	c := e.told
+	e.told = nil
+	return e.Owner.Commit(ctx, c)
 }
 
 // Close ends what was made through this connection.
@@ -250,11 +259,11 @@ func (b *Broker) Read(ctx context.Context, from broker.Log, after uint64) (broke
 	}
 	r := &reader{b: b, of: from, after: after, opener: goroutine()}
 	err := b.do(ctx, &call{what: fmt.Sprintf("read %s/%d/%s after %d", from.Topic, from.Partition, from.Lane, after), reads: true, effect: func() error {
-		s := b.world.stream(from.Topic)
-		if after != 0 && after < s.first {
+		r.in = b.world.stream(from.Topic)
+		if after != 0 && after < r.in.first {
 			return broker.ErrLost
 		}
-		s.readers = append(slices.DeleteFunc(s.readers, func(r *reader) bool { return r.closed }), r)
+		r.in.readers = append(slices.DeleteFunc(r.in.readers, func(r *reader) bool { return r.closed }), r)
 		return nil
 	}})
 	if err != nil {
@@ -263,15 +272,16 @@ func (b *Broker) Read(ctx context.Context, from broker.Log, after uint64) (broke
 	return r, nil
 }
 
-// reader is a [broker.Reader].
+// reader is a [broker.Reader]. All but b, of and opener is the scheduler's.
 type reader struct {
 	b      *Broker
 	of     broker.Log
+	opener string // goroutine
+	in     *stream
 	after  uint64
 	lost   bool // the log lost its end, and with it the reader's place
-	handed bool // its last message is handed over to another goroutine, which may not have looked at it yet
+	handed bool // its last message was handed over to another goroutine, which may not have looked at it yet
 	closed bool
-	opener string
 }
 
 // goroutine names the one that calls.
@@ -282,23 +292,23 @@ func goroutine() string {
 }
 
 func (r *reader) Next(ctx context.Context) (broker.Message, error) {
-	r.handed = false
-	s := r.b.world.stream(r.of.Topic)
 	handsOver := goroutine() != r.opener
 	var next broker.Message
 	err := r.b.do(ctx, &call{
-		what: fmt.Sprintf("next of %s/%d/%s after %d", r.of.Topic, r.of.Partition, r.of.Lane, r.after), wait: true, reads: true,
-		ready: func() bool { return !(handsOver && r.neighbourHanded(s)) && (r.gone(s) || r.find(s) < len(s.messages)) },
+		what: fmt.Sprintf("next of %s/%d/%s", r.of.Topic, r.of.Partition, r.of.Lane), reader: r, reads: true,
+		ready: func() bool {
+			return !(handsOver && r.neighbourHanded()) && (r.gone() || r.find() < len(r.in.messages))
+		},
 		effect: func() error {
-			i := r.find(s)
+			i := r.find()
 			switch {
-			case r.gone(s):
+			case r.gone():
 				return broker.ErrLost
-			case i == len(s.messages):
+			case i == len(r.in.messages):
 				return broker.ErrClosed
 			}
-			next = s.messages[i].Message
-			for _, m := range s.messages[i+1:] {
+			next = r.in.messages[i].Message
+			for _, m := range r.in.messages[i+1:] {
 				if m.subject.log == r.of {
 					next.Pending++
 				}
@@ -314,12 +324,12 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 	return next, nil
 }
 
-func (r *reader) gone(s *stream) bool { return r.lost || r.after != 0 && r.after < s.first }
+func (r *reader) gone() bool { return r.lost || r.after != 0 && r.after < r.in.first }
 
 // find is the index of the next message.
-func (r *reader) find(s *stream) int {
-	i := s.after(r.after)
-	for i < len(s.messages) && s.messages[i].subject.log != r.of {
+func (r *reader) find() int {
+	i := r.in.after(r.after)
+	for i < len(r.in.messages) && r.in.messages[i].subject.log != r.of {
 		i++
 	}
 	return i
@@ -328,22 +338,23 @@ func (r *reader) find(s *stream) int {
 // neighbourHanded tells that the process may not have looked yet at a message
 // of another lane: it must not have the choice between two, which the runtime
 // would take by chance.
-func (r *reader) neighbourHanded(s *stream) bool {
-	return slices.ContainsFunc(s.readers, func(n *reader) bool {
-		return n != r && n.b == r.b && n.of.Partition == r.of.Partition && n.of.Lane != r.of.Lane && n.handed && !n.closed
+func (r *reader) neighbourHanded() bool {
+	return slices.ContainsFunc(r.in.readers, func(n *reader) bool {
+		return n.handed && !n.closed && n.b == r.b && n.of.Partition == r.of.Partition && n.of.Lane != r.of.Lane
 	})
 }
 
 // Passed is the end of the stream where this log has nothing left.
 func (r *reader) Passed() uint64 {
-	s := r.b.world.stream(r.of.Topic)
-	if r.lost || r.find(s) < len(s.messages) {
+	defer r.b.look()()
+	if r.lost || r.find() < len(r.in.messages) {
 		return r.after
 	}
-	return max(r.after, s.last)
+	return max(r.after, r.in.last)
 }
 
 func (r *reader) Close() error {
+	defer r.b.look()()
 	r.closed = true
 	return nil
 }

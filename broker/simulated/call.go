@@ -19,7 +19,7 @@ type call struct {
 	what    string
 	reads   bool         // it has no effect on the log
 	chained bool         // an append to a chain
-	wait    bool         // it waits for a message, and nothing befalls it
+	reader  *reader      // it waits for this one's next message, and nothing befalls it
 	ready   func() bool  // whether it can go on, nil = always
 	effect  func() error // runs on the scheduler's goroutine
 
@@ -47,7 +47,7 @@ func (b *Broker) do(ctx context.Context, c *call) error {
 		return err
 	}
 	limited := ctx
-	if !c.wait {
+	if c.reader == nil {
 		var cancel context.CancelFunc
 		limited, cancel = context.WithTimeoutCause(ctx, timeout+time.Millisecond, errTimeout) // after the caller's own
 		defer cancel()
@@ -55,6 +55,9 @@ func (b *Broker) do(ctx context.Context, c *call) error {
 	c.answered = make(chan struct{})
 	w := b.world
 	w.mu.Lock()
+	if c.reader != nil {
+		c.reader.handed = false // it comes for the next message
+	}
 	w.fresh = append(w.fresh, c)
 	w.mu.Unlock()
 	select {
@@ -70,7 +73,7 @@ func (b *Broker) do(ctx context.Context, c *call) error {
 		c.gone = true
 		w.mu.Unlock()
 		switch {
-		case ctx.Err() != nil && (c.reads || c.wait):
+		case ctx.Err() != nil && c.reads:
 			err = ctx.Err()
 		case ctx.Err() != nil:
 			err = fmt.Errorf("%w: %w", ctx.Err(), broker.ErrUnknown)
@@ -88,9 +91,22 @@ func (b *Broker) do(ctx context.Context, c *call) error {
 
 // rest holds a goroutine of a dead worker until the end.
 func (b *Broker) rest() {
-	if b.dead {
+	unlock := b.look()
+	dead := b.dead
+	unlock()
+	if dead {
 		<-b.world.ended
 	}
+}
+
+// look takes the scheduler's lock, which it gives back while it waits. An
+// observer has it already.
+func (b *Broker) look() (unlock func()) {
+	if b.direct {
+		return func() {}
+	}
+	b.world.mu.Lock()
+	return b.world.mu.Unlock
 }
 
 // state is why a call cannot be made.

@@ -92,16 +92,18 @@ type World struct {
 	ended     chan struct{}
 	arrived   chan struct{} // something was added to fresh
 
-	mu    sync.Mutex
-	fresh []*call // in flight since the last step, in no order
+	mu    sync.Mutex // the scheduler holds it but while it waits
+	fresh []*call    // in flight since the last step, in no order
 }
 
 // New makes a world. It must be called in the bubble.
 func New(config Config) *World {
-	return &World{
+	w := &World{
 		Config: config, Random: rand.New(rand.NewPCG(config.Seed, 0)),
 		streams: map[string]*stream{}, ended: make(chan struct{}), arrived: make(chan struct{}, 1),
 	}
+	w.mu.Lock()
+	return w
 }
 
 // Calm ends all faults, as far as single calls go.
@@ -125,8 +127,12 @@ func (w *World) Pending() (names []string) {
 }
 
 // End answers what is still in flight and all that comes with broker.ErrClosed,
-// so that every goroutine comes to its end.
-func (w *World) End() { close(w.ended) }
+// so that every goroutine comes to its end. The world stands still after it, to
+// be looked at when they have.
+func (w *World) End() {
+	close(w.ended)
+	w.mu.Unlock()
+}
 
 // Idle tells that no call is in flight that has an effect.
 func (w *World) Idle() bool {
@@ -138,35 +144,39 @@ func (w *World) Idle() bool {
 // back to its caller. Where none can, it lets time pass until one is made, at
 // most for as long as given.
 func (w *World) Step(most time.Duration) {
-	time.Sleep(1 + time.Duration(w.Random.Int64N(int64(200*time.Microsecond))))
+	latency := 1 + time.Duration(w.Random.Int64N(int64(200*time.Microsecond)))
+	w.pass(func() { time.Sleep(latency) })
 	w.settle()
-	c := w.choose()
-	if c == nil {
-		select {
-		case <-w.arrived:
-		default:
-		}
-		if w.settle(); len(w.ready()) > 0 {
-			return
-		}
-		timer := time.NewTimer(min(most, w.held()))
-		defer timer.Stop()
+	if ready := w.ready(); len(ready) > 0 {
+		w.step(ready[w.Random.IntN(len(ready))])
+		w.settle()
+		return
+	}
+	timer := time.NewTimer(min(most, w.held()))
+	defer timer.Stop()
+	w.pass(func() {
 		select {
 		case <-w.arrived:
 		case <-timer.C:
 		}
-		return
-	}
-	w.step(c)
-	synctest.Wait()
+	})
+}
+
+// pass lets the others go on meanwhile.
+func (w *World) pass(wait func()) {
+	w.mu.Unlock()
+	wait()
+	w.mu.Lock()
 }
 
 // settle waits until every goroutine waits, and takes the calls that they have
 // made. Those of one moment are put in order by name.
 func (w *World) settle() {
-	synctest.Wait()
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.pass(synctest.Wait)
+	select {
+	case <-w.arrived:
+	default:
+	}
 	slices.SortStableFunc(w.fresh, func(a, b *call) int { return cmp.Compare(a.name(), b.name()) })
 	w.calls = append(w.calls, w.fresh...)
 	w.fresh = nil
@@ -183,14 +193,6 @@ func (w *World) ready() []*call {
 		}
 	}
 	return ready
-}
-
-func (w *World) choose() *call {
-	ready := w.ready()
-	if len(ready) == 0 {
-		return nil
-	}
-	return ready[w.Random.IntN(len(ready))]
 }
 
 // held is how long it takes until a call that is held up can go on.
@@ -214,7 +216,7 @@ func (w *World) step(c *call) {
 	switch {
 	case c.took:
 		w.answer(c, c.err, "late answer")
-	case c.wait:
+	case c.reader != nil:
 		c.err = c.effect()
 		w.answer(c, c.err, "")
 	case time.Now().Before(w.downUntil):

@@ -32,7 +32,7 @@ func (v versioned) Version() int64 { return v.version }
 func (r *run) check(ctx context.Context, b broker.Broker, expected []*replay.Expectation) error {
 	folds := map[int64]engine.Processor{}
 	for version := range r.programs {
-		folds[int64(version)] = versioned{sessions.New(), int64(version)}
+		folds[version] = versioned{sessions.New(), version}
 	}
 	found, err := verify.Run(ctx, b, verify.Options{Processor: processor, Folds: folds, Settled: true, Reference: r.reference})
 	if err != nil {

@@ -126,8 +126,9 @@ type campaign struct {
 	options
 	dir      string
 	report   report
-	programs map[int]string // by the version of the fold
+	programs map[int64]string // by the version of the fold
 	hash     string
+	overlay  string // file that go build -overlay reads, for tests of the test
 	again    bool
 }
 
@@ -195,16 +196,16 @@ func (c *campaign) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.programs = map[int]string{}
+	c.programs = map[int64]string{}
 	hash := sha256.New()
-	for fold := 1; fold <= 2; fold++ {
+	for _, fold := range []int64{presentFold, newerFold} {
 		of := tags
-		if fold == 2 {
+		if fold == newerFold {
 			of = append(slices.Clone(tags), "fold2")
 		}
 		c.programs[fold] = filepath.Join(programs, fmt.Sprint("flightlog", fold))
 		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", strings.Join(of, ","),
-			"-o", c.programs[fold], "github.com/flightlog/flightlog/cmd/flightlog")
+			"-overlay", c.overlay, "-o", c.programs[fold], "github.com/flightlog/flightlog/cmd/flightlog")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("cannot build flightlog: %w\n%s", err, out)
 		}

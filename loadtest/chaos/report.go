@@ -25,6 +25,8 @@ const (
 	brokerKill    = "broker"    // SIGKILL of a broker's process
 	zombie        = "zombie"    // SIGSTOP of a worker past its lease, then SIGCONT
 	drain         = "drain"     // SIGTERM of a worker
+	// foldedZombie is a zombie that was stopped with a folded slice.
+	foldedZombie = "zombie with a folded slice"
 )
 
 // result is what one run has found; a line of the report.
@@ -183,7 +185,7 @@ func writeSums(out io.Writer, all []*result) error {
 	row("", func(s *result) any { return s.Broker })
 	row("runs", func(s *result) any { return seeds[s.Broker] })
 	row("kills -9", func(s *result) any { return s.killed() })
-	for _, kind := range []string{workerKill, failpointKill, brokerKill, zombie, drain} {
+	for _, kind := range []string{workerKill, failpointKill, brokerKill, zombie, foldedZombie, drain} {
 		row(kind, func(s *result) any { return s.Faults[kind] })
 	}
 	row("with uncommitted work", func(s *result) any { return percent(s.Uncommitted, s.Judged) })

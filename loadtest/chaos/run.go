@@ -32,7 +32,7 @@ type options struct {
 type run struct {
 	options
 	dir      string
-	programs map[int]string // the program by the version of its fold
+	programs map[int64]string // the program by the version of its fold
 	servers  servers
 	watch    *watch
 
@@ -46,7 +46,7 @@ type run struct {
 }
 
 // newRun is a run in an empty folder.
-func newRun(o options, build, dir string, programs map[int]string) *run {
+func newRun(o options, build, dir string, programs map[int64]string) *run {
 	return &run{options: o, dir: dir, programs: programs, result: newResult(build, o.Broker, o.Seed, o.Kills)}
 }
 
@@ -89,7 +89,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	defer b.Close()
 	r.watch = newWatch(b, r.Partitions, r.servers.lease()/20)
 	random := rand.New(rand.NewPCG(r.Seed, 0))
-	r.failpoints = append([]string{"engine.folded", "engine.committed"}, r.servers.failpoints()...)
+	r.failpoints = append([]string{foldedFailpoint, frozenFold, "engine.committed"}, r.servers.failpoints()...)
 	random.Shuffle(len(r.failpoints), func(i, j int) {
 		r.failpoints[i], r.failpoints[j] = r.failpoints[j], r.failpoints[i]
 	})
@@ -139,7 +139,7 @@ func (r *run) provision(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	return until(ctx, 200*time.Millisecond, "provisioned broker", func(context.Context) error {
-		c := r.flightlog(1, append([]string{"provision", "broker", "--broker", r.servers.address(),
+		c := r.flightlog(presentFold, append([]string{"provision", "broker", "--broker", r.servers.address(),
 			"--partitions", fmt.Sprint(r.Partitions)}, r.servers.flags(true)...)...)
 		out, err := c.CombinedOutput()
 		if err != nil {
@@ -210,10 +210,7 @@ func (r *run) fault(ctx context.Context, random *rand.Rand) error {
 	case draw < 7:
 		if place.signal(pid, syscall.SIGSTOP) {
 			r.count(func(s *result) { s.Faults[zombie]++ })
-			r.thaws.Go(func() {
-				time.Sleep(time.Duration((1.2 + length) * float64(r.servers.lease())))
-				place.signal(pid, syscall.SIGCONT)
-			})
+			r.thaw(place, pid, length)
 		}
 	case draw < 9:
 		if place.signal(pid, syscall.SIGTERM) {
@@ -227,6 +224,14 @@ func (r *run) fault(ctx context.Context, random *rand.Rand) error {
 		}
 	}
 	return nil
+}
+
+// thaw wakes a zombie after 1.2 to 2.2 times the lease's time.
+func (r *run) thaw(p *place, pid int, length float64) {
+	r.thaws.Go(func() {
+		time.Sleep(time.Duration((1.2 + length) * float64(r.servers.lease())))
+		p.signal(pid, syscall.SIGCONT)
+	})
 }
 
 // target draws a worker's process that may be killed now; pid 0 if there is
@@ -329,6 +334,7 @@ func (r *run) settle(ctx context.Context) error {
 	defer cancel()
 	if err := until(within, 50*time.Millisecond, "end of the lag", lag); err != nil {
 		r.violate("%v after the last fault and event, by invariant I8 there should be: %v", most, err)
+		return nil
 	}
 	r.count(func(s *result) { s.SettledMs = time.Since(began).Milliseconds() })
 

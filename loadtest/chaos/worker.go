@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/processors/sessions"
 )
 
 // place is a worker's place in the run: a process that is started again
@@ -29,7 +30,7 @@ type place struct {
 
 	mu      sync.Mutex
 	process *exec.Cmd // nil = between two processes
-	fold    int       // version of its fold
+	fold    int64     // version of its fold
 	armed   string    // failpoint that it dies at; empty = none
 	since   time.Time // start of the process
 	frozen  bool
@@ -68,7 +69,7 @@ func (p *place) keep() {
 		p.mu.Lock()
 		state := p.process.ProcessState
 		p.process = nil
-		e := end{place: p.number, pid: state.Pid(), fold: p.fold, armed: p.armed, byUs: p.shot, last: p.over,
+		e := end{place: p.number, pid: state.Pid(), armed: p.armed, byUs: p.shot, last: p.over,
 			killed: killed(state), clean: err == nil, code: state.ExitCode(), said: strings.Join(said.last, "\n")}
 		p.mu.Unlock()
 		p.run.ended(e)
@@ -83,13 +84,13 @@ func (p *place) keep() {
 
 // end is how a worker's process has ended.
 type end struct {
-	place, pid, fold int
-	armed            string
-	byUs             bool // SIGKILL by this program
-	last             bool
-	killed, clean    bool
-	code             int
-	said             string // the last of its log
+	place, pid    int
+	armed         string
+	byUs          bool // SIGKILL by this program
+	last          bool
+	killed, clean bool
+	code          int
+	said          string // the last of its log
 }
 
 // start starts the next process; nil if there is to be none.
@@ -133,6 +134,9 @@ func (p *place) listen(w *words) {
 		fmt.Fprintln(p.logs, line)
 		if w.last = append(w.last, line); len(w.last) > 20 {
 			w.last = w.last[1:]
+		}
+		if strings.HasSuffix(p.armed, stopSuffix) && strings.HasPrefix(line, "failpoint ") {
+			p.froze()
 		}
 		p.run.heard(line)
 	}
@@ -198,7 +202,7 @@ func (p *place) abandon() {
 }
 
 // flightlog is the program with a version of the fold.
-func (r *run) flightlog(fold int, args ...string) *exec.Cmd {
+func (r *run) flightlog(fold int64, args ...string) *exec.Cmd {
 	c := exec.Command(r.programs[fold], args...)
 	c.Env = []string{"HOME=" + r.dir, "TMPDIR=" + r.dir, "PATH=" + os.Getenv("PATH")}
 	c.SysProcAttr = attributes()
@@ -245,19 +249,26 @@ func (r *run) ended(e end) {
 // watchdogCode is the exit code of a worker whose fold does not come back.
 const watchdogCode = 70
 
+// presentFold and newerFold are the versions that are mixed; the tag fold2
+// makes the newer one.
+var (
+	presentFold = sessions.New().Version()
+	newerFold   = presentFold + 1
+)
+
 // nextFold is the version of the fold of the next process: an upgrade that
 // begins after a third of the kills, with old workers that try again.
-func (r *run) nextFold(random *rand.Rand) int {
+func (r *run) nextFold(random *rand.Rand) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	draw := random.IntN(2)
+	draw := random.Int64N(2)
 	switch {
 	case r.calm:
-		return 2
+		return newerFold
 	case r.result.killed() < r.Kills/3:
-		return 1
+		return presentFold
 	}
-	return 1 + draw
+	return presentFold + draw
 }
 
 // hitsAt is how often a place is passed, at most, before a worker dies there.
@@ -277,7 +288,30 @@ func (r *run) nextFailpoint(random *rand.Rand) string {
 	if r.calm || draw < 2 || r.result.killed() >= r.Kills {
 		return ""
 	}
-	name := r.failpoints[0]
+	name, end := r.failpoints[0], ""
 	r.failpoints = append(r.failpoints[1:], name)
-	return fmt.Sprintf("%s:%d", name, 1+hit%hitsAt(name))
+	if name == frozenFold {
+		name, end = foldedFailpoint, stopSuffix
+	}
+	return fmt.Sprintf("%s:%d%s", name, 1+hit%hitsAt(name), end)
+}
+
+// At this place a worker has folded a slice and not committed it. One that is
+// frozen there wakes as a zombie that commits what another has committed.
+const (
+	foldedFailpoint = "engine.folded"
+	frozenFold      = "a zombie with a folded slice" // in the turn of failpoints
+	stopSuffix      = ":stop"                        // SIGSTOP at a failpoint, not SIGKILL
+)
+
+// froze makes a zombie of a worker that has stopped itself at its failpoint.
+func (p *place) froze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frozen, p.armed = true, ""
+	p.run.count(func(s *result) {
+		s.Faults[zombie]++
+		s.Faults[foldedZombie]++
+	})
+	p.run.thaw(p, p.process.Process.Pid, p.random.Float64())
 }

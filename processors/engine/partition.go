@@ -42,8 +42,8 @@ type partition struct {
 
 // lane is the reading side of one lane of the input.
 type lane struct {
-	log      broker.Log
-	next     place // next event to fold
+	log  broker.Log
+	next place // next event to fold
 
 	messages chan broker.Message
 	failed   chan error
