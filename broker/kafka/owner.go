@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/failpoint"
@@ -19,6 +20,9 @@ const (
 	maxCommit = maxMessage - 4096
 	// restorePart is how many changes of state Restore gives at a time.
 	restorePart = 1000
+	// transactionBackoff is the pause before asking again while the cluster ends
+	// the transaction before.
+	transactionBackoff = 2 * time.Millisecond
 	// transactionRecords is more than any commit has.
 	transactionRecords = 1 << 20
 )
@@ -51,6 +55,7 @@ func (b *Broker) acquire(ctx context.Context, processor string, partition int) (
 		kgo.TransactionalID(fmt.Sprintf("%s.%s.%d", b.config.generation(), processor, partition)),
 		kgo.TransactionTimeout(b.config.TransactionTimeout),
 		kgo.RetryTimeout(commitPatience),
+		kgo.ConcurrentTransactionsBackoff(transactionBackoff),
 		kgo.ManualFlushing(),
 		kgo.MaxBufferedRecords(transactionRecords),
 	)...)

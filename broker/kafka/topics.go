@@ -450,3 +450,26 @@ func (b *Broker) installation(ctx context.Context) (installation, error) {
 	}
 	return found, err
 }
+
+// Kept is how long the messages of a topic are kept; 0 is for ever.
+func (b *Broker) Kept(ctx context.Context, topic string) (time.Duration, error) {
+	name := b.config.place(broker.Log{Topic: topic}).topic
+	described, err := kadm.NewClient(b.client).DescribeTopicConfigs(ctx, name)
+	if err == nil {
+		err = described[0].Err
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell how long %s is kept: %w", topic, asked(ctx, err))
+	}
+	for _, c := range described[0].Configs {
+		if c.Key != "retention.ms" || c.Value == nil {
+			continue
+		}
+		ms, err := strconv.ParseInt(*c.Value, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot tell how long %s is kept: %w", topic, err)
+		}
+		return time.Duration(max(0, ms)) * time.Millisecond, nil
+	}
+	return 0, nil
+}

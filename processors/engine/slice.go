@@ -154,7 +154,7 @@ func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
 				if s.counts.In >= limit || s.counts.In > 0 && s.tx.Full() {
 					return
 				}
-				before := s.runs[i]
+				before, now := s.runs[i], s.tx.now
 				s.moveTo(max(s.tx.now, in.appendedAt))
 				s.runs[i].next = place{in.position, index + 1}
 				s.counts.In++
@@ -163,6 +163,7 @@ func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
 				}
 				if s.recall != nil {
 					s.runs[i] = before
+					s.moveTo(now)
 					s.counts.In--
 					return
 				}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,6 +41,11 @@ type source struct {
 	Partition  int64  `json:"partition"`
 	Generation int64  `json:"generation"`
 	Commit     int64  `json:"commit"`
+	// Previous is what the last frame of the commit named as the one before, and
+	// Frame the CRC-32C of its rows: on Kafka every row is a message of its
+	// own, and several bear the same commit.
+	Previous int64  `json:"previous,omitempty"`
+	Frame    uint32 `json:"frame,omitempty"`
 }
 
 // place is the one of a log, made if need be.
@@ -65,7 +71,8 @@ func (p *place) source(h schemas.RowHeader) *source {
 // follows tells whether a frame is the next of its chain (true) or one that was
 // seen before (false). A frame whose predecessor was not seen is an error. A
 // frame outside of all chains (commit 0: made by no processor) is always next.
-func (p *place) follows(h schemas.RowHeader) (bool, error) {
+// Another frame of the commit that was seen last is next as well.
+func (p *place) follows(h schemas.RowHeader, rows []byte) (bool, error) {
 	seen, s := int64(0), p.source(h)
 	switch {
 	case h.LastCommit == 0:
@@ -78,6 +85,8 @@ func (p *place) follows(h schemas.RowHeader) (bool, error) {
 	switch {
 	case h.PreviousCommit == seen:
 		return true, nil
+	case s != nil && h.FirstCommit == seen && h.LastCommit == seen && h.PreviousCommit == s.Previous:
+		return crc32.Checksum(rows, castagnoli) != s.Frame, nil
 	case h.LastCommit <= seen:
 		return false, nil
 	}
@@ -86,17 +95,20 @@ func (p *place) follows(h schemas.RowHeader) (bool, error) {
 }
 
 // note takes a frame that follows into the account.
-func (p *place) note(h schemas.RowHeader) {
+func (p *place) note(h schemas.RowHeader, rows []byte) {
 	if h.LastCommit == 0 {
 		return
 	}
+	frame := crc32.Checksum(rows, castagnoli)
 	if s := p.source(h); s != nil {
-		s.Commit = h.LastCommit
+		s.Commit, s.Previous, s.Frame = h.LastCommit, h.PreviousCommit, frame
 		return
 	}
 	p.Middle = p.Middle || len(p.Sources) == 0 && h.PreviousCommit != 0
-	p.Sources = append(p.Sources, source{h.Processor, h.SourcePartition, h.Generation, h.LastCommit})
+	p.Sources = append(p.Sources, source{h.Processor, h.SourcePartition, h.Generation, h.LastCommit, h.PreviousCommit, frame})
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const checkpointName = "checkpoint.json"
 

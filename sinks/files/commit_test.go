@@ -4,13 +4,37 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/kafka"
 	"github.com/flightlog/flightlog/broker/memory"
 	"github.com/flightlog/flightlog/schemas"
 )
 
 func TestRowsOfCommitsArriveOnceWhoeverOwnsThePartition(t *testing.T) {
-	b, dir := memory.New(2), t.TempDir()
+	t.Run("in frames that are routed", func(t *testing.T) { rowsOfCommitsArriveOnce(t, memory.New(2)) })
+	t.Run("as records of their own", func(t *testing.T) {
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cluster.Close()
+		config := kafka.Config{Brokers: cluster.ListenAddrs()}
+		if err := kafka.Provision(t.Context(), config, 2); err != nil {
+			t.Fatal(err)
+		}
+		b, err := kafka.Connect(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		rowsOfCommitsArriveOnce(t, b)
+	})
+}
+
+func rowsOfCommitsArriveOnce(t *testing.T, b broker.Broker) {
+	dir := t.TempDir()
 	number, previous := int64(0), int64(0)
 	for owner := range 3 {
 		o, err := b.Acquire(t.Context(), "sessions", 1, "worker")
@@ -22,10 +46,10 @@ func TestRowsOfCommitsArriveOnceWhoeverOwnsThePartition(t *testing.T) {
 		}
 		for range 3 {
 			number++
-			row := schemas.Enriched{SessionId: string(rune('a' + number))}
+			one, two := schemas.Enriched{SessionId: string(rune('a' + number))}, schemas.Enriched{SessionId: string(rune('A' + number))}
 			c := &schemas.Commit{Processor: "sessions", Partition: 1, Generation: memory.Generation, CommitNumber: number, Epoch: o.Epoch(), Owner: "worker"}
 			if number%2 == 0 { // every other commit says something
-				c.Outputs = []schemas.Output{{Topic: broker.Enriched, Partition: 1, Previous: previous, Schema: int64(broker.RowSchema(broker.Enriched)), Rows: [][]byte{row.AppendAvro(nil)}}}
+				c.Outputs = []schemas.Output{{Topic: broker.Enriched, Partition: 1, Previous: previous, Schema: int64(broker.RowSchema(broker.Enriched)), Rows: [][]byte{one.AppendAvro(nil), two.AppendAvro(nil)}}}
 				previous = number
 			}
 			if err := o.Commit(t.Context(), c); err != nil {
@@ -41,7 +65,7 @@ func TestRowsOfCommitsArriveOnceWhoeverOwnsThePartition(t *testing.T) {
 			}
 		}
 	}
-	if got, want := rows(t, dir, "enriched.ndjson"), []string{"c", "e", "g", "i"}; !slices.Equal(got, want) {
+	if got, want := rows(t, dir, "enriched.ndjson"), []string{"c", "C", "e", "E", "g", "G", "i", "I"}; !slices.Equal(got, want) {
 		t.Errorf("rows %q, want %q", got, want)
 	}
 }

@@ -200,7 +200,7 @@ func (s *Sink) foreign(why string) error {
 // write appends a frame's rows to the topic's file, unless it holds them.
 func (s *Sink) write(f frame) error {
 	place := s.done.place(f.log.Topic, f.log.Partition)
-	news, err := place.follows(f.header)
+	news, err := place.follows(f.header, f.rows)
 	if err != nil {
 		return fmt.Errorf("%s/%d at position %d: %w", f.log.Topic, f.log.Partition, f.position, err)
 	}
@@ -209,7 +209,7 @@ func (s *Sink) write(f frame) error {
 			s.dead = err
 			return err
 		}
-		place.note(f.header)
+		place.note(f.header, f.rows)
 	}
 	place.Position = f.position
 	if f.message {
