@@ -46,7 +46,7 @@ var arrows = map[string]struct{ code, tests []string }{
 
 // wired are the implementations of the broker: code stands on the interface,
 // commands and tests choose one.
-var wired = []string{"broker/jetstream", "broker/kafka", "broker/memory", "broker/brokertest"}
+var wired = []string{"broker/jetstream", "broker/kafka", "broker/memory", "broker/simulated", "broker/brokertest"}
 
 // pure are the rooms that hold rules only: no clock, no I/O.
 var pure = []string{"processors/pricing", "processors/detectors"}

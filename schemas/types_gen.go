@@ -614,7 +614,7 @@ type Slice struct {
 	FirstIndex   int64 // Index of the first event in it.
 	NextMessage  int64 // Position to go on from: the message ...
 	NextIndex    int64 // ... and the index of the next event in it; 0 = the message after was not begun.
-	Identity     int64 // CRC-32C of the message at next_message, so that a log that has lost its end is noticed; 0 = not known.
+	Identity     int64 // CRC-32C of the message at next_message and its append time, plus 1, so that a log that has lost its end is noticed; 0 = not known.
 }
 
 // Counts: Counts of one commit.

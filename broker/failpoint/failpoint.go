@@ -3,7 +3,8 @@
 //
 // It does nothing unless FLIGHTLOG_FAILPOINT is set when the process starts:
 //
-//	FLIGHTLOG_FAILPOINT=engine.folded:7     SIGKILL at the 7th hit of that place
+//	FLIGHTLOG_FAILPOINT=engine.folded:7       SIGKILL at the 7th hit of that place
+//	FLIGHTLOG_FAILPOINT=engine.folded:7:stop  SIGSTOP there: a zombie, once it is told to go on
 //	FLIGHTLOG_FAILPOINT=census:/tmp/counts  write "name hits" lines at exit (see [Census])
 package failpoint
 
@@ -21,6 +22,7 @@ var point struct {
 	sync.Mutex
 	name   string // place to die at
 	after  int    // hits left
+	signal syscall.Signal
 	census string // file to write counts to
 	counts map[string]int
 }
@@ -35,6 +37,11 @@ func arm(spec string) bool {
 	if name == "census" {
 		point.census, point.counts = arg, map[string]int{}
 		return true
+	}
+	arg, stop := strings.CutSuffix(arg, ":stop")
+	point.signal = syscall.SIGKILL
+	if stop {
+		point.signal = syscall.SIGSTOP
 	}
 	n, err := strconv.Atoi(arg)
 	if err != nil || n < 1 {
@@ -61,8 +68,10 @@ func Hit(name string) {
 	}
 	if point.after--; point.after == 0 {
 		fmt.Fprintln(os.Stderr, "failpoint", name)
-		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
-		select {}
+		_ = syscall.Kill(syscall.Getpid(), point.signal)
+		if point.signal == syscall.SIGKILL {
+			select {}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -51,6 +52,7 @@ type lane struct {
 	queue    []*input // messages read and not yet wholly committed
 	waiting  int64    // records in queue
 	bytes    int      // and their size
+	unqueued bool     // a message was received and not queued
 	dropped  bool     // a message was read and not queued when the reading stopped
 	lag      int64    // messages known to stand behind the last one read
 	pending  bool     // something stood behind the place when the reader was opened
@@ -108,7 +110,12 @@ func decode(m broker.Message) *input {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // identityOf tells a message from another one at the same position; never 0.
-func identityOf(payload []byte) int64 { return int64(crc32.Checksum(payload, castagnoli)) + 1 }
+// It covers the append time: a tick, or an event that was sent again, has the
+// payload of another message.
+func identityOf(payload []byte, appendedAt int64) int64 {
+	at := binary.BigEndian.AppendUint64(nil, uint64(appendedAt))
+	return int64(crc32.Update(crc32.Checksum(payload, castagnoli), castagnoli, at)) + 1
+}
 
 // newPartition is a partition without a past.
 func newPartition(cfg Config, number int) *partition {
@@ -201,9 +208,7 @@ func (p *partition) read(ctx context.Context) error {
 			return fmt.Errorf("cannot read %s/%d after %d: %w", l.log.Topic, l.log.Partition, l.next.message, err)
 		}
 		if rewound {
-			p.log.Error("the input has lost its end or was rewritten: it is folded again from its start", "lane", l.log.Lane, "position", l.next.message)
-			p.cfg.Metrics.rewound(p)
-			l.next = place{}
+			p.lostEnd(l)
 			if l.reader, err = p.cfg.Broker.Read(ctx, l.log, 0); err != nil {
 				return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, err)
 			}
@@ -212,6 +217,14 @@ func (p *partition) read(ctx context.Context) error {
 		go l.run(ctx)
 	}
 	return nil
+}
+
+// lostEnd forgets the place of a lane whose log has lost its end or was
+// rewritten: what is read is folded, again or not.
+func (p *partition) lostEnd(l *lane) {
+	p.log.Error("the input has lost its end or was rewritten: it is folded again", "lane", l.log.Lane, "position", l.next.message)
+	p.cfg.Metrics.rewound(p)
+	l.next = place{}
 }
 
 // open opens the reader behind the committed place, and checks that the last
@@ -234,7 +247,20 @@ func (l *lane) open(ctx context.Context, b broker.Broker, seen seen) (rewound bo
 	if l.next.index > 0 {
 		at-- // read the message that was begun again
 	}
-	l.reader, err = b.Read(ctx, l.log, at)
+	if l.reader, err = b.Read(ctx, l.log, at); err != nil || l.next.index > 0 || seen.message == l.next.message {
+		return false, err
+	}
+	// The place was moved on while the lane was idle. Behind the last message
+	// that was folded stands nothing, or what came after the log had lost its end.
+	r, err := b.Read(ctx, l.log, uint64(seen.message))
+	switch {
+	case errors.Is(err, broker.ErrLost): // it has aged out
+		return false, nil
+	case err != nil:
+		return false, errors.Join(err, l.reader.Close())
+	}
+	err = l.reader.Close()
+	l.reader = r
 	return false, err
 }
 
@@ -255,7 +281,7 @@ func (s seen) holds(ctx context.Context, b broker.Broker, log broker.Log) (same 
 	if err := errors.Join(err, r.Close()); err != nil {
 		return false, err
 	}
-	return m.Position != uint64(s.message) || identityOf(m.Payload) == s.identity, nil
+	return m.Position == uint64(s.message) && identityOf(m.Payload, m.AppendedAt) == s.identity, nil
 }
 
 // run hands messages over until ctx ends.
@@ -335,7 +361,7 @@ func (p *partition) park(ctx context.Context) error {
 	s := p.empty()
 	moved := false
 	for i, l := range p.lanes {
-		if l.reader == nil || l.dropped || len(l.queue) > 0 || l.next.index > 0 {
+		if l.reader == nil || l.dropped || l.unqueued || len(l.queue) > 0 || l.next.index > 0 {
 			continue
 		}
 		if passed := int64(l.reader.Passed()); passed > l.next.message {
@@ -417,9 +443,13 @@ func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool
 		// What the fold will go by is read before it folds.
 		err := p.configs.load(ctx, c.ConfigKind, c.ConfigVersion, c.ConfigHash)
 		if err != nil && !errors.Is(err, errNoConfig) {
+			l.unqueued = true
 			return err
 		}
 		in.err = err
+	}
+	if len(l.queue) == 0 && l.next.index == 0 && in.position <= l.next.message {
+		p.lostEnd(l)
 	}
 	l.queue = append(l.queue, in)
 	l.waiting += in.size()

@@ -19,8 +19,9 @@ import (
 // DESIGN §5). It needs the input, the topic closed and the topic config as far
 // as the commits reach back; it writes nothing.
 type Replay struct {
-	p     *partition
-	epoch int64
+	p        *partition
+	epoch    int64
+	appended map[*lane]int64 // highest append time: one reader saw the whole lane
 }
 
 // ErrDiffers: a commit is not what its slices fold to.
@@ -33,7 +34,7 @@ func NewReplay(b broker.Broker, processor Processor, partition int) (*Replay, er
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Replay{p: newPartition(cfg, partition)}, nil
+	return &Replay{p: newPartition(cfg, partition), appended: map[*lane]int64{}}, nil
 }
 
 // Start puts the replay behind what a restore gives: snapshots, or commits that
@@ -160,6 +161,8 @@ func (r *Replay) read(ctx context.Context, l *lane, s *schemas.Slice) error {
 		if err != nil {
 			return err
 		}
+		m.AppendedAt = max(m.AppendedAt, r.appended[l])
+		r.appended[l] = m.AppendedAt
 		if int64(m.Position) > next.message {
 			return fmt.Errorf("the input has no message at %d, which was folded: %w", next.message, ErrDiffers)
 		}
@@ -167,7 +170,7 @@ func (r *Replay) read(ctx context.Context, l *lane, s *schemas.Slice) error {
 			return err
 		}
 		if int64(m.Position) == next.message {
-			if s.Identity != 0 && identityOf(m.Payload) != s.Identity {
+			if s.Identity != 0 && identityOf(m.Payload, m.AppendedAt) != s.Identity {
 				return fmt.Errorf("the input has another message at %d than was folded: %w", next.message, ErrDiffers)
 			}
 			return nil

@@ -94,7 +94,7 @@ func (p *partition) seal(s *slice) {
 	}
 	for i, l := range p.lanes {
 		if in := l.at(s.runs[i].next.message); in != nil {
-			s.head.seen[i] = seen{in.position, identityOf(in.payload)}
+			s.head.seen[i] = seen{in.position, identityOf(in.payload, in.appendedAt)}
 		}
 	}
 	if s.counts.In > 0 {

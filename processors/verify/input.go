@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -203,7 +204,10 @@ func (in *input) moveTo(ctx context.Context, l *lane, to place) (records int64, 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // identity tells a message from another one, as slices bear it.
-func identity(payload []byte) int64 { return int64(crc32.Checksum(payload, castagnoli)) + 1 }
+func identity(m broker.Message) int64 {
+	at := binary.BigEndian.AppendUint64(nil, uint64(m.AppendedAt))
+	return int64(crc32.Update(crc32.Checksum(m.Payload, castagnoli), castagnoli, at)) + 1
+}
 
 // records compares a commit with the input that it says it has folded. It tells
 // whether that is there and is the same.
@@ -240,7 +244,7 @@ func (p *partition) records(ctx context.Context, c *schemas.Commit) (same bool, 
 		case last == nil:
 			p.doubt(Input, c.CommitNumber, "%s has no message at %d, which was folded", name(l.log), s.NextMessage)
 			same = false
-		case identity(last.Payload) != s.Identity:
+		case identity(last.Message) != s.Identity:
 			p.doubt(Input, c.CommitNumber, "%s has another message at %d than was folded", name(l.log), s.NextMessage)
 			same = false
 		}

@@ -130,9 +130,13 @@ func (o *Owner) attempt(ctx context.Context, to Chain, after uint64, message []b
 
 // next is the entry behind the one at a position.
 func (o *Owner) next(ctx context.Context, in Chain, position uint64) (Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	limited, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	return in.At(ctx, position+1)
+	e, err := in.At(limited, position+1)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", err, broker.ErrRetry)
+	}
+	return e, err
 }
 
 // validate refuses a commit that the owner may not make, before anything is
