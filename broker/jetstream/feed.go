@@ -38,6 +38,7 @@ type feed struct {
 	stop            context.CancelFunc
 
 	last   uint64 // position of the last message that was fed
+	given  uint64 // position of the last message that was fed
 	queued atomic.Int64
 	room   chan struct{} // a signal when queued has become less
 }
@@ -95,7 +96,7 @@ func (f *feed) feed(ctx context.Context, next fed) bool {
 	f.queued.Add(size)
 	select {
 	case f.messages <- next:
-		f.last = max(f.last, next.Position)
+		f.last, f.given = max(f.last, next.Position), max(f.given, next.Position)
 		return true
 	case <-ctx.Done():
 		return false
@@ -123,6 +124,15 @@ func (f *feed) consume(life context.Context) error {
 	defer cancel(nil)
 	go f.watchConnection(ctx, cancel)
 
+	state, err := f.b.state(ctx, f.stream)
+	if err != nil {
+		return err
+	}
+	if state.LastSeq < f.given { // its sequences will be given out again
+		f.feed(ctx, fed{err: fmt.Errorf("stream %s ends at %d, its message %d was read: %w", f.stream, state.LastSeq, f.given, broker.ErrLost)})
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	create, done := context.WithTimeout(ctx, f.b.config.Timeout)
 	defer done()
 	consumer, err := f.b.js.CreateConsumer(create, f.stream, jetstream.ConsumerConfig{

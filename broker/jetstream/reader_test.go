@@ -364,3 +364,31 @@ func next(t *testing.T, r broker.Reader, patience time.Duration) {
 		t.Fatalf("read %q (%v), want none", m.Payload, err)
 	}
 }
+
+// A stream that was made anew stands for one that has lost its end: its
+// sequences are given out again.
+func TestAReaderOfAStreamThatHasLostItsEndNeverSkips(t *testing.T) {
+	s := newStand(t, jetstream.Layout{})
+	s.append(busy, "one")
+	s.append(busy, "two")
+	r, err := s.Read(t.Context(), busy, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 2 {
+		if _, err := r.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.js.DeleteStream(t.Context(), "flightlog-events"); err != nil {
+		t.Fatal(err)
+	}
+	provision(t, s.config, 4)
+	s.append(busy, "another")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if m, err := r.Next(ctx); !errors.Is(err, broker.ErrLost) && !errors.Is(err, broker.ErrNotProvisioned) {
+		t.Errorf("read %q (%v), want %v", m.Payload, err, broker.ErrLost)
+	}
+}

@@ -310,7 +310,13 @@ func (p *partition) close() {
 	}
 	p.done()
 	for _, l := range p.lanes {
-		if l.messages == nil {
+		if l.reader == nil {
+			continue
+		}
+		if l.messages == nil { // the other lane could not be opened
+			if err := l.reader.Close(); err != nil {
+				p.log.Warn("cannot close a reader", "error", err)
+			}
 			continue
 		}
 		for range l.messages { // until the reader has stopped
@@ -436,7 +442,11 @@ func (p *partition) due() bool {
 // push queues a message; not ok means that the reading has ended.
 func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool) error {
 	if !ok {
-		return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, <-l.failed)
+		err := <-l.failed
+		if errors.Is(err, broker.ErrLost) { // opening anew finds out where to go on
+			err = fmt.Errorf("%v: %w", err, broker.ErrUnknown) //nolint:errorlint // ErrLost would be final
+		}
+		return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, err)
 	}
 	in := decode(m)
 	if c := &in.control; c.Type == schemas.ControlTypeConfig && in.err == nil {
