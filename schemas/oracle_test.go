@@ -50,6 +50,9 @@ var roots = []root{
 	{"DeadLetterFrame", DeadLetterFrameFingerprint, func() record { return &DeadLetterFrame{} }},
 	{"EnrichedFrame", EnrichedFrameFingerprint, func() record { return &EnrichedFrame{} }},
 	{"FindingFrame", FindingFrameFingerprint, func() record { return &FindingFrame{} }},
+	{"Closed", ClosedFingerprint, func() record { return &Closed{} }},
+	{"ClosedFrame", ClosedFrameFingerprint, func() record { return &ClosedFrame{} }},
+	{"Config", ConfigFingerprint, func() record { return &Config{} }},
 }
 
 // rootOf is the root with a name; a name of none fails the test.
