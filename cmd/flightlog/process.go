@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flightlog/flightlog/broker"
 )
 
 func processCommand() *cobra.Command {
@@ -34,7 +39,7 @@ on the data folder.`,
 }
 
 func process(ctx context.Context, c *cobra.Command, at *place, adminAddress string) error {
-	in, err := at.reach(ctx)
+	in, err := reachInTime(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -46,4 +51,21 @@ func process(ctx context.Context, c *cobra.Command, at *place, adminAddress stri
 	defer a.Close()
 	fmt.Fprintf(c.ErrOrStderr(), "flightlog processes%s\n", a.where())
 	return in.process(ctx, a)
+}
+
+// reachInTime waits for a broker that does not answer: a worker may start
+// before it.
+func reachInTime(ctx context.Context, at *place) (*installation, error) {
+	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		in, err := at.reach(ctx)
+		if err == nil || !errors.Is(err, broker.ErrRetry) {
+			return in, err
+		}
+		slog.Warn("the broker does not answer, trying again", "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }

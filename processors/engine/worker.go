@@ -73,13 +73,23 @@ func Run(ctx context.Context, cfg Config) error {
 	name := cfg.Processor.Name()
 	cfg.Status.run(true)
 	defer cfg.Status.run(false)
-	err := cfg.Broker.Share(ctx, name, cfg.Owner, func(ctx context.Context, partition int) error {
-		return keep(ctx, cfg, partition)
-	})
-	if err := stopped(ctx, err); err != nil {
-		return fmt.Errorf("cannot run processor %s: %w", name, err)
+	for {
+		err := stopped(ctx, cfg.Broker.Share(ctx, name, cfg.Owner, func(ctx context.Context, partition int) error {
+			return keep(ctx, cfg, partition)
+		}))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, broker.ErrRetry) && !errors.Is(err, broker.ErrUnknown) || ctx.Err() != nil {
+			return fmt.Errorf("cannot run processor %s: %w", name, err)
+		}
+		cfg.Logger.Warn("cannot share partitions, trying again", "processor", name, "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	return nil
 }
 
 // keep owns one partition, again and again: every doubt about the ownership
