@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -189,16 +190,26 @@ func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) erro
 	return nil
 }
 
+// patience is how long a partition may stand still before somebody is told.
+const patience = 10 * time.Second
+
 func (in *installation) settledPartition(ctx context.Context, p int, last int64) error {
 	if last == 0 {
 		return nil
 	}
 	tick := schemas.Control{Type: schemas.ControlTypeTick}
 	said := int64(-1) // number of the commit after which nothing was left to say
+	seen, since := int64(-1), time.Now()
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		c, err := in.broker.LastCommit(ctx, "sessions", p)
 		if err != nil {
 			return err
+		}
+		if c != nil && c.CommitNumber != seen {
+			seen, since = c.CommitNumber, time.Now()
+		} else if time.Since(since) > patience {
+			slog.Warn("nobody folds this partition: does a 'flightlog process' or 'up' run?", "partition", p)
+			since = time.Now()
 		}
 		if c != nil {
 			next := normalSlice(c)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,6 +36,7 @@ type installation struct {
 	folder string
 	lock   *flock.Flock
 	server *jetstream.Server // nil when another process runs the broker
+	token  string            // of server
 	broker broker.Broker
 }
 
@@ -105,15 +108,20 @@ func (in *installation) serve(ctx context.Context, listen string, generation int
 	if err != nil {
 		return fmt.Errorf("cannot start the embedded broker: %w", err)
 	}
-	cfg := jetstream.Config{InProcess: in.server, Token: token, Generation: generation}
+	in.token = token
+	cfg := jetstream.Config{InProcess: in.server, Token: token, Generation: 1}
 	if err := jetstream.Provision(ctx, cfg, partitions); err != nil {
 		return fmt.Errorf("cannot provision the embedded broker: %w", err)
 	}
+	cfg.Generation = generation
 	b, err := jetstream.Connect(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("cannot connect to the embedded broker: %w", err)
 	}
 	in.broker = b
+	if err := in.hasGeneration(ctx); err != nil {
+		return err
+	}
 	if listen == "" {
 		return nil
 	}
@@ -150,7 +158,41 @@ func join(ctx context.Context, folder string, generation int64) (*installation, 
 		return nil, fmt.Errorf("cannot reach the flightlog that runs on %s (pid %d): %w", folder, a.PID, err)
 	}
 	in.broker = b
+	if err := in.hasGeneration(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return in, nil
+}
+
+// hasGeneration is an error where the broker does not hold the generation.
+func (in *installation) hasGeneration(ctx context.Context) error {
+	_, err := in.broker.LastCommit(ctx, "sessions", 0)
+	if g := in.broker.Generation(); errors.Is(err, broker.ErrNotProvisioned) && g > 1 {
+		return fmt.Errorf("there is no generation %d: 'flightlog rebuild --generation %d' makes it", g, g)
+	}
+	return nil
+}
+
+// errUpEnded: the up whose broker was used has ended or was started again.
+var errUpEnded = errors.New("the flightlog up that it worked with has ended")
+
+// watch ends ctx with errUpEnded when the up that was joined ends.
+func (in *installation) watch(ctx context.Context, stop context.CancelCauseFunc) {
+	if in.folder == "" || in.server != nil {
+		return
+	}
+	joined, _ := os.ReadFile(in.addressFile())
+	for {
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
+		}
+		if now, err := os.ReadFile(in.addressFile()); err != nil || !bytes.Equal(now, joined) {
+			stop(errUpEnded)
+			return
+		}
+	}
 }
 
 // startOrJoin runs the broker, or joins the up that does.
@@ -174,11 +216,20 @@ func startOrJoin(ctx context.Context, folder string, generation int64) (*install
 // process runs the processors until ctx ends. Without an admin nobody is told
 // how it goes.
 func (in *installation) process(ctx context.Context, a *admin) error {
-	config := engine.Config{Broker: in.broker, Processor: sessions.New(), Owner: workerName()}
+	config := engine.Config{Broker: in.broker, Processor: sessions.New(), Owner: workerName(), Stopped: tellStopped}
 	if a != nil {
 		config.Metrics, config.Status = a.engine, &a.workers
 	}
 	return engine.Run(ctx, config)
+}
+
+// tellStopped raises the alarm for a partition that is left alone.
+func tellStopped(partition int, err error) {
+	way := "see the error; it is tried again every minute"
+	if errors.Is(err, broker.ErrLost) {
+		way = "its log has lost something: look at 'flightlog verify', and make a new generation from the events by 'flightlog rebuild'"
+	}
+	slog.Error("a partition is stopped, the others go on", "partition", partition, "way_out", way, "error", err)
 }
 
 // workerName is another one for each process.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,7 +69,7 @@ by what the model's endpoint answered, where DIR holds endpoint.ndjson.`,
 	f.DurationVar(&o.For, "for", 0, "end after this time, e.g. 1m; sessions that were begun are sent to their end")
 	f.StringVar(&o.speed, "speed", "max", "how much faster than recorded a session goes, e.g. 10; max or 0 = as fast as the broker takes it")
 	f.Float64Var(&o.Rate, "rate", 0, "events per second, sent when they are due however slow the broker is (default as speed, sessions and time give it)")
-	f.Uint64Var(&o.Seed, "seed", 1, "chooses ids, order, and what is sent twice or late")
+	f.Uint64Var(&o.Seed, "seed", 0, "chooses ids, order, and what is sent twice or late; 0 = another one each time")
 	f.StringVar(&o.start, "start", "", "time that the sessions' times are counted from, as 2006-01-02T15:04:05Z (default now)")
 	f.StringVar(&o.Org, "org", "loadtest", "organisation that the sessions belong to")
 	f.Float64Var(&o.Duplicates, "duplicates", 0, "share of events that are sent twice, 0 to 1")
@@ -102,6 +103,9 @@ func runReplay(ctx context.Context, c *cobra.Command, paths []string, o replayOp
 	defer in.Close()
 	var done func()
 	o.Progress, done = replayProgress(o.Sessions)
+	for o.Seed == 0 {
+		o.Seed = rand.Uint64N(1_000_000)
+	}
 	sent, expected, err := replay.Run(ctx, in.broker, all, o.Options)
 	done()
 	if err != nil {

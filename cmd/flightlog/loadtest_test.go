@@ -82,7 +82,7 @@ func TestAReplayThroughTheEmbeddedBrokerAddsUpToWhatIsExpected(t *testing.T) {
 
 func TestReplayTellsWhatItSent(t *testing.T) {
 	dir := filepath.Join(recordings.Dir(t), "success")
-	out, err := replaying(t, dir, "--data", t.TempDir(), "--speed", "100", "--frame", "1", "--sessions", "3")
+	out, err := replaying(t, dir, "--data", t.TempDir(), "--speed", "100", "--frame", "1", "--sessions", "3", "--seed", "1")
 	if err != nil {
 		t.Fatal(err)
 	}

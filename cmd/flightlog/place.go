@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -105,6 +107,20 @@ func (p *place) open(ctx context.Context) (*installation, error) {
 	return startOrJoin(ctx, folder, p.generation)
 }
 
+// look is open for what only reads: it makes nothing.
+func (p *place) look(ctx context.Context) (*installation, error) {
+	if p.broker == "" {
+		folder, err := dataFolder(p.data)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(filepath.Join(folder, "broker")); err != nil {
+			return nil, fmt.Errorf("there is no data in %s: run 'flightlog up' or 'flightlog import' first", folder)
+		}
+	}
+	return p.open(ctx)
+}
+
 // reach is open for what makes no sense on a broker of its own.
 func (p *place) reach(ctx context.Context) (*installation, error) {
 	if p.broker != "" {
@@ -116,10 +132,13 @@ func (p *place) reach(ctx context.Context) (*installation, error) {
 	}
 	in, err := join(ctx, folder, p.generation)
 	if errors.Is(err, errRunning) {
-		err = fmt.Errorf("no 'flightlog up' runs on %s: run it first, or give --broker", folder)
+		err = fmt.Errorf("%w on %s: run it first, or give --broker", errNoUp, folder)
 	}
 	return in, err
 }
+
+// errNoUp: nobody runs the broker of a data folder for others.
+var errNoUp = errors.New("no 'flightlog up' runs")
 
 func (p *place) connect(ctx context.Context) (*installation, error) {
 	var b broker.Broker
@@ -138,7 +157,11 @@ func (p *place) connect(ctx context.Context) (*installation, error) {
 	if _, err := b.Partitions(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w ('flightlog provision broker' makes what is missing)", err), b.Close())
 	}
-	return &installation{broker: b}, nil
+	in := &installation{broker: b}
+	if err := in.hasGeneration(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return in, nil
 }
 
 func (p *place) unknown() error {

@@ -39,26 +39,49 @@ on the data folder.`,
 }
 
 func process(ctx context.Context, c *cobra.Command, at *place, adminAddress string) error {
-	in, err := reachInTime(ctx, at)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	a, err := serveAdmin(ctx, adminAddress)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	fmt.Fprintf(c.ErrOrStderr(), "flightlog processes%s\n", a.where())
-	return in.process(ctx, a)
+	for told := false; ; {
+		in, err := reachInTime(ctx, at, told)
+		if err != nil {
+			return err
+		}
+		if !told {
+			fmt.Fprintf(c.ErrOrStderr(), "flightlog processes%s\n", a.where())
+			told = true
+		}
+		err = workOn(ctx, in, a)
+		in.Close()
+		if !errors.Is(err, errUpEnded) {
+			return err
+		}
+		slog.Warn("waiting for a new one", "reason", err)
+	}
+}
+
+// workOn processes until ctx ends (nil) or the up that was joined does
+// (errUpEnded).
+func workOn(ctx context.Context, in *installation, a *admin) error {
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go in.watch(working, stop)
+	err := in.process(working, a)
+	if cause := context.Cause(working); errors.Is(cause, errUpEnded) {
+		return cause
+	}
+	return err
 }
 
 // reachInTime waits for a broker that does not answer: a worker may start
-// before it.
-func reachInTime(ctx context.Context, at *place) (*installation, error) {
+// before it, or outlive it.
+func reachInTime(ctx context.Context, at *place, outlived bool) (*installation, error) {
 	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		in, err := at.reach(ctx)
-		if err == nil || !errors.Is(err, broker.ErrRetry) {
+		waits := errors.Is(err, broker.ErrRetry) || outlived && errors.Is(err, errNoUp)
+		if err == nil || !waits {
 			return in, err
 		}
 		slog.Warn("the broker does not answer, trying again", "error", err)

@@ -18,6 +18,9 @@ func provisionCommand() *cobra.Command {
 	return c
 }
 
+// defaultPartitions of a broker that several machines use (DESIGN §3).
+const defaultPartitions = 16
+
 // brokerLayout is what provision broker is told beside the place.
 type brokerLayout struct {
 	partitions, replicas int
@@ -44,7 +47,7 @@ The number of partitions is fixed for the life of a generation.`,
 	}
 	at.brokerFlags(c)
 	f := c.Flags()
-	f.IntVar(&l.partitions, "partitions", 16, "partitions of every topic")
+	f.IntVar(&l.partitions, "partitions", 0, "partitions of every topic (default: 16, or what is there)")
 	f.IntVar(&l.replicas, "replicas", 0, "replicas of everything (default: 1, or what is there)")
 	f.DurationVar(&l.eventsAge, "events-age", 0, "how long events are kept (default: 720h, or what is there)")
 	f.DurationVar(&l.rowsAge, "rows-age", 0, "how long rows are kept (default: 1080h, or what is there)")
@@ -57,6 +60,16 @@ The number of partitions is fixed for the life of a generation.`,
 func provisionBroker(ctx context.Context, c *cobra.Command, at *place, l brokerLayout) error {
 	if at.broker == "" {
 		return fmt.Errorf("give --broker; the broker of a data folder provisions itself")
+	}
+	if l.partitions == 0 {
+		l.partitions = defaultPartitions
+		if in, err := at.connect(ctx); err == nil {
+			l.partitions, err = in.broker.Partitions(ctx)
+			in.Close()
+			if err != nil {
+				return err
+			}
+		}
 	}
 	plan, provision, err := at.provisioner(l)
 	if err != nil {

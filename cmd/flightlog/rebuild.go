@@ -93,7 +93,7 @@ func (p *place) provisionGeneration(ctx context.Context) error {
 		}
 		return provision(ctx)
 	case in.server != nil:
-		return nil // whoever runs the broker provisions it
+		return jetstream.Provision(ctx, jetstream.Config{InProcess: in.server, Token: in.token, Generation: p.generation}, n)
 	}
 	a, err := in.address()
 	if err != nil {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -62,15 +60,10 @@ or keep the highest version of each fact_key whose sign is 1.`,
 			if err := t.checkColumns(); err != nil {
 				return err
 			}
-			if folder, err := dataFolder(at.data); err != nil {
-				return err
-			} else if _, err := os.Stat(folder); err != nil && at.broker == "" {
-				return fmt.Errorf("there is no data: %w", err)
-			}
 			if follow {
 				return t.followUp(c.Context(), &at)
 			}
-			in, err := at.open(c.Context())
+			in, err := at.look(c.Context())
 			if err != nil {
 				return err
 			}
@@ -142,20 +135,7 @@ func (t *tail) followUp(ctx context.Context, at *place) error {
 	b := in.broker
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	if in.folder != "" {
-		address, err := os.ReadFile(in.addressFile())
-		if err != nil {
-			return err
-		}
-		go func() {
-			for ctx.Err() == nil {
-				if now, err := os.ReadFile(in.addressFile()); err != nil || !bytes.Equal(now, address) {
-					stop(errors.New("the flightlog up that it followed has ended"))
-				}
-				time.Sleep(time.Second)
-			}
-		}()
-	}
+	go in.watch(ctx, stop)
 	var readers sync.WaitGroup
 	for p := range n {
 		readers.Go(func() {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,12 +87,7 @@ that a transaction leaves.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if folder, err := dataFolder(at.data); err != nil {
-				return err
-			} else if _, err := os.Stat(folder); err != nil && at.broker == "" {
-				return fmt.Errorf("there is no data: %w", err)
-			}
-			in, err := at.open(c.Context())
+			in, err := at.look(c.Context())
 			if err != nil {
 				return err
 			}

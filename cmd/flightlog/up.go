@@ -35,13 +35,16 @@ use it. It listens on loopback only.`,
 			}
 			if out == "" {
 				out = filepath.Join(folder, "rows")
+				if generation > 1 {
+					out += fmt.Sprintf("-g%d", generation)
+				}
 			}
 			return up(c.Context(), c, folder, listen, out, admin, generation)
 		},
 	}
 	dataFlag(c, &data)
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback address for other flightlog commands on this machine; port 0 = any free one")
-	c.Flags().StringVar(&out, "out", "", "folder for the rows (default <data>/rows)")
+	c.Flags().StringVar(&out, "out", "", "folder for the rows (default <data>/rows, or rows-gN of generation N)")
 	c.Flags().Int64Var(&generation, "generation", 1, "generation of log, state and rows to run")
 	adminFlag(c, &admin)
 	return c

@@ -38,12 +38,7 @@ rows that a dead worker has left unrouted are then routed.`,
   flightlog verify --settled --reference prices.json   # after a test run: checks A and B`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if folder, err := dataFolder(at.data); err != nil {
-				return err
-			} else if _, err := os.Stat(folder); err != nil && at.broker == "" {
-				return fmt.Errorf("there is no data: %w", err)
-			}
-			in, err := at.open(c.Context())
+			in, err := at.look(c.Context())
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/loadtest/recordings"
 	"github.com/flightlog/flightlog/loadtest/replay"
 	"github.com/flightlog/flightlog/processors/verify"
 )
@@ -102,7 +103,12 @@ func TestVerifyNeedsData(t *testing.T) {
 	if _, err := verifying(t, "--data", filepath.Join(t.TempDir(), "none")); err == nil || !strings.Contains(err.Error(), "there is no data") {
 		t.Error(err)
 	}
-	if _, err := verifying(t, "--data", t.TempDir(), "--reference", "none.json"); err == nil || !strings.Contains(err.Error(), "prices") {
+	data := t.TempDir()
+	run(t, data, "import", filepath.Join(recordings.Dir(t), "success"), "--data", data)
+	if _, err := verifying(t, "--data", data, "--reference", "none.json"); err == nil || !strings.Contains(err.Error(), "prices") {
+		t.Error(err)
+	}
+	if _, err := verifying(t, "--data", data, "--generation", "5"); err == nil || !strings.Contains(err.Error(), "no generation 5") {
 		t.Error(err)
 	}
 }

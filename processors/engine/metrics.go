@@ -16,8 +16,7 @@ type Metrics struct {
 	commits  *prometheus.CounterVec
 	commit   *prometheus.HistogramVec // seconds
 	rows     *prometheus.CounterVec   // by topic
-	lag      *prometheus.GaugeVec     // messages, by lane
-	late     *prometheus.GaugeVec     // seconds, by lane
+	lags     *lags
 	state    *prometheus.GaugeVec     // records
 	bytes    *prometheus.GaugeVec     // bytes of state
 	restore  *prometheus.HistogramVec // seconds
@@ -51,12 +50,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		commits:  counter("commits_total", "Commits."),
 		commit:   histogram("commit_seconds", "How long a commit took to be stored.", prometheus.ExponentialBuckets(0.0005, 2, 14)),
 		rows:     counter("rows_total", "Rows said, by topic.", "topic"),
-		lag:      gauge("lag_messages", "Messages of the input known to wait behind the last one read.", "lane"),
-		late:     gauge("lag_seconds", "Age of the oldest message that is read and not committed; 0 = none.", "lane"),
+		lags:     newLags(r),
 		state:    gauge("state_records", "Records of state."),
 		bytes:    gauge("state_bytes", "Bytes of state, keys and values."),
 		restore:  histogram("restore_seconds", "How long a restore took.", prometheus.ExponentialBuckets(0.005, 2, 14)),
-		fenced:   counter("fenced_total", "Ownerships lost to another worker or given up in doubt, by reason.", "reason"),
+		fenced:   counter("fenced_total", "Ownerships lost to another worker, given up in doubt, or stopped because of a loss, by reason.", "reason"),
 		retries:  counter("retries_total", "Commits that had to be tried again."),
 		rewinds:  counter("rewinds_total", "Times that the input was found to have lost its end. Must stay 0."),
 		held:     gauge("held", "1 while this worker holds the partition."),
@@ -66,15 +64,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 func (p *partition) names(more ...string) []string {
 	return append([]string{p.cfg.Processor.Name(), strconv.Itoa(p.number)}, more...)
-}
-
-func (m *Metrics) read(p *partition, l *lane, in *input) {
-	if m == nil {
-		return
-	}
-	m.lag.WithLabelValues(p.names(l.log.Lane.String())...).Set(float64(l.lag))
-	late := max(0, p.cfg.Clock()-l.queue[0].appendedAt)
-	m.late.WithLabelValues(p.names(l.log.Lane.String())...).Set(float64(late) / 1e6)
 }
 
 func (m *Metrics) committed(p *partition, c *schemas.Commit, took time.Duration) {
@@ -98,11 +87,6 @@ func (m *Metrics) committed(p *partition, c *schemas.Commit, took time.Duration)
 	}{{"fold", c.Versions.Fold}, {"rules", c.Versions.Rules}, {"prices", c.Versions.Prices}, {"directory", c.Versions.Directory}} {
 		m.versions.WithLabelValues(p.names(v.kind)...).Set(float64(v.version))
 	}
-	for _, l := range p.lanes {
-		if l.waiting == 0 {
-			m.late.WithLabelValues(p.names(l.log.Lane.String())...).Set(0)
-		}
-	}
 	m.state.WithLabelValues(p.names()...).Set(float64(len(p.state.records)))
 	m.bytes.WithLabelValues(p.names()...).Set(float64(p.state.bytes))
 }
@@ -113,6 +97,12 @@ func (m *Metrics) restored(p *partition, took time.Duration) {
 	}
 	m.restore.WithLabelValues(p.names()...).Observe(took.Seconds())
 	m.held.WithLabelValues(p.names()...).Set(1)
+	for _, reason := range [...]string{"fenced", "unknown", "retry", "stopped"} { // 0, not missing
+		m.fenced.WithLabelValues(p.names(reason)...).Add(0)
+	}
+	m.retries.WithLabelValues(p.names()...).Add(0)
+	m.rewinds.WithLabelValues(p.names()...).Add(0)
+	m.lags.hold(p)
 }
 
 // released forgets the gauges of a partition that another worker holds now.
@@ -121,8 +111,9 @@ func (m *Metrics) released(p *partition) {
 		return
 	}
 	m.held.WithLabelValues(p.names()...).Set(0)
+	m.lags.release(p)
 	gone := prometheus.Labels{"processor": p.cfg.Processor.Name(), "partition": strconv.Itoa(p.number)}
-	for _, g := range [...]*prometheus.GaugeVec{m.lag, m.late, m.state, m.bytes, m.versions} {
+	for _, g := range [...]*prometheus.GaugeVec{m.state, m.bytes, m.versions} {
 		g.DeletePartialMatch(gone)
 	}
 }

@@ -46,16 +46,17 @@ type lane struct {
 	log  broker.Log
 	next place // next event to fold
 
-	messages chan broker.Message
-	failed   chan error
-	reader   broker.Reader
-	queue    []*input // messages read and not yet wholly committed
-	waiting  int64    // records in queue
-	bytes    int      // and their size
-	unqueued bool     // a message was received and not queued
-	dropped  bool     // a message was read and not queued when the reading stopped
-	lag      int64    // messages known to stand behind the last one read
-	pending  bool     // something stood behind the place when the reader was opened
+	messages    chan broker.Message
+	failed      chan error
+	reader      broker.Reader
+	queue       []*input // messages read and not yet wholly committed
+	waiting     int64    // records in queue
+	bytes       int      // and their size
+	unqueued    bool     // a message was received and not queued
+	dropped     bool     // a message was read and not queued when the reading stopped
+	lag         int64    // messages known to stand behind the last one read
+	uncommitted waiting
+	pending     bool // something stood behind the place when the reader was opened
 }
 
 // place is a place in a lane: message is the last one that was begun; with
@@ -465,7 +466,7 @@ func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool
 	l.waiting += in.size()
 	l.bytes += len(in.payload)
 	l.lag = m.Pending
-	p.cfg.Metrics.read(p, l, in)
+	l.note()
 	return nil
 }
 

@@ -442,6 +442,7 @@ func (p *partition) commit(ctx context.Context, s *slice) error {
 			l.bytes -= len(in.payload)
 		}
 		l.queue = append(l.queue[:0], l.queue[r.consumed:]...)
+		l.note()
 	}
 	if p.cfg.Committed != nil {
 		p.cfg.Committed(c)

@@ -33,6 +33,10 @@ type Config struct {
 	Metrics *Metrics
 	// Status, if set, is kept up to date.
 	Status *Status
+	// Stopped, if set, is told of a partition that cannot be worked on, such as
+	// one whose log has lost something: it is left alone, and tried again once a
+	// minute, and the others go on. Without it the worker ends with the error.
+	Stopped func(partition int, err error)
 	// Committed, if set, is told of every commit, on the partition's goroutine.
 	Committed func(*schemas.Commit)
 
@@ -92,6 +96,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 }
 
+// stoppedPause is how long a partition that cannot be worked on is left alone.
+const stoppedPause = time.Minute
+
 // keep owns one partition, again and again: every doubt about the ownership
 // drops all that was held and acquires anew.
 func keep(ctx context.Context, cfg Config, number int) error {
@@ -113,6 +120,10 @@ func keep(ctx context.Context, cfg Config, number int) error {
 			cfg.Metrics.lost(name, number, "unknown")
 		case errors.Is(err, broker.ErrRetry):
 			cfg.Metrics.lost(name, number, "retry")
+		case cfg.Stopped != nil && !errors.Is(err, errOldFold):
+			cfg.Metrics.lost(name, number, "stopped")
+			cfg.Stopped(number, err)
+			wait = stoppedPause
 		default:
 			return err
 		}
