@@ -66,8 +66,9 @@ type Log struct {
 type Message struct {
 	// Position orders the messages of one log; it grows, but not by one.
 	Position uint64
-	// AppendedAt is the broker's append time in µs since 1970. It never
-	// decreases within a log.
+	// AppendedAt is the broker's append time in µs since 1970, the same for
+	// every reader. Within a log it goes back only where another server has
+	// taken over whose clock is behind.
 	AppendedAt int64
 	// Payload is one single-object-encoded record (a frame of events, a
 	// control record or a frame of rows). It is the caller's to keep.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -99,6 +100,7 @@ func (f *feed) feed(ctx context.Context, next fed) bool {
 		f.last, f.given = max(f.last, next.Position), max(f.given, next.Position)
 		return true
 	case <-ctx.Done():
+		f.queued.Add(-size)
 		return false
 	}
 }
@@ -208,7 +210,7 @@ func (f *feed) next(ctx context.Context, messages jetstream.MessagesContext) (re
 func (f *feed) quiet(ctx context.Context, consumer jetstream.Consumer, delivered uint64) (received, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.b.config.Timeout)
 	defer cancel()
-	state, err := f.b.state(ctx, f.stream)
+	stream, err := f.b.info(ctx, f.stream)
 	if err != nil {
 		return received{}, err
 	}
@@ -220,7 +222,21 @@ func (f *feed) quiet(ctx context.Context, consumer jetstream.Consumer, delivered
 		return received{}, fmt.Errorf("silence at %d of %d delivered, %d pending: %w",
 			delivered, info.Delivered.Consumer, info.NumPending, errGap)
 	}
-	return received{fed: fed{passed: state.LastSeq}}, nil
+	if !current(stream.Cluster, info.Cluster) { // it may not know of what the leader has
+		return received{}, nil
+	}
+	return received{fed: fed{passed: stream.State.LastSeq}}, nil
+}
+
+// current tells that the server of a consumer has all that the stream's leader
+// had. Without a cluster there is one server.
+func current(stream, consumer *jetstream.ClusterInfo) bool {
+	if stream == nil || consumer == nil || stream.Leader == consumer.Leader {
+		return true
+	}
+	return slices.ContainsFunc(stream.Replicas, func(p *jetstream.PeerInfo) bool {
+		return p.Name == consumer.Leader && p.Current && p.Lag == 0
+	})
 }
 
 // watchConnection ends a consumer at a reconnect: what was on its way is gone.
@@ -243,15 +259,21 @@ func (b *Broker) remove(stream string, consumer jetstream.Consumer) {
 
 // state asks a stream's leader for its first and last sequence.
 func (b *Broker) state(ctx context.Context, stream string) (jetstream.StreamState, error) {
-	s, err := b.stream(ctx, stream)
+	info, err := b.info(ctx, stream)
 	if err != nil {
 		return jetstream.StreamState{}, err
+	}
+	return info.State, nil
+}
+
+// info asks a stream's leader.
+func (b *Broker) info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
+	s, err := b.stream(ctx, stream)
+	if err != nil {
+		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, b.config.Timeout)
 	defer cancel()
 	info, err := s.Info(limited)
-	if err != nil {
-		return jetstream.StreamState{}, asked(ctx, err)
-	}
-	return info.State, nil
+	return info, asked(ctx, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/internal/commitlog"
 	"github.com/flightlog/flightlog/broker/internal/lease"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -124,7 +125,11 @@ func changed(err error) error {
 	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return wrap(err, lease.ErrTaken)
 	}
-	return published(err)
+	err = published(err)
+	if errors.Is(err, commitlog.ErrConflict) || errors.Is(err, commitlog.ErrBusy) { // somebody else's hand is on it
+		return wrap(err, lease.ErrTaken)
+	}
+	return err
 }
 
 // Watch follows the bucket, and begins again where that fails.

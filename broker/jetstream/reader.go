@@ -98,7 +98,6 @@ type reader struct {
 	ready    []fed  // and nothing before or between them is missing
 	verified uint64 // up to here nothing is missing
 	passed   uint64
-	appended int64 // highest append time
 	closed   bool
 }
 
@@ -117,8 +116,6 @@ func (r *reader) Next(ctx context.Context) (broker.Message, error) {
 		if next.Position == 0 {
 			continue
 		}
-		r.appended = max(r.appended, next.AppendedAt)
-		next.AppendedAt = r.appended
 		return next.Message, nil
 	}
 }

@@ -99,7 +99,9 @@ func (o *owner) String() string { return fmt.Sprintf("%s/%d", o.processor, o.par
 func (o *owner) takeOver(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
-	if _, _, err := o.client.ProducerID(limited); err != nil {
+	if _, _, err := o.client.ProducerID(limited); fenced(err) {
+		return wrap(err, broker.ErrFenced) // another worker takes it over at the same time
+	} else if err != nil {
 		return asked(ctx, err)
 	}
 	failpoint.Hit("kafka.acquired")

@@ -69,9 +69,8 @@ type reader struct {
 	broker  context.Context // the connection's life
 	ended   chan struct{}   // follow has
 
-	now      batch // what is handed out
-	passed   uint64
-	appended int64 // highest append time
+	now    batch // what is handed out
+	passed uint64
 }
 
 // batch is what one fetch brought.
@@ -166,10 +165,9 @@ func (r *reader) take() (broker.Message, error) {
 	}
 	r.now.records[0] = nil
 	r.now.records = r.now.records[1:]
-	r.appended = max(r.appended, record.Timestamp.UnixMicro())
 	m := broker.Message{
 		Position:   uint64(record.Offset) + 1,
-		AppendedAt: r.appended,
+		AppendedAt: record.Timestamp.UnixMicro(),
 		Payload:    payload,
 		Pending:    max(0, r.now.high-record.Offset-1),
 	}

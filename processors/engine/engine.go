@@ -61,8 +61,11 @@ type Fold interface {
 
 // Limits of one commit (DESIGN §5).
 const (
-	MaxEvents  = 512
-	SoftBytes  = 256 << 10
-	HardBytes  = 768 << 10
-	recordSize = 512 // estimate of a changed record before it is encoded
+	MaxEvents = 512
+	SoftBytes = 256 << 10
+	HardBytes = 768 << 10
+	// maxRecordBytes is what one record may lead to at most: with some overhead
+	// every broker takes it (1 MiB).
+	maxRecordBytes = 960 << 10
+	recordSize     = 512 // estimate of a changed record before it is encoded
 )

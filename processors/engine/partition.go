@@ -9,6 +9,8 @@ import (
 	"hash/crc32"
 	"iter"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -33,12 +35,15 @@ type partition struct {
 	part  func() (schemas.Change, bool) // records left of a snapshot that is being taken
 	end   func()                        // of part
 
-	marked  bool            // the next record is marked as tried
-	hurry   bool            // something was reloaded for the next record: do not linger
-	single  int64           // records to fold one by one, after a panic
-	badDue  map[string]bool // records whose timer panicked
-	scratch schemas.Event
-	done    context.CancelFunc // of the readers
+	marked    bool            // the next record is marked as tried
+	hurry     bool            // something was reloaded for the next record: do not linger
+	oversized bool            // the next record is a dead letter: what it leads to fits in no commit
+	snapshots int64           // commit after which a snapshot is tried again
+	tickPause time.Duration   // longer with every tick that made nothing due
+	single    int64           // records to fold one by one, after a panic
+	badDue    map[string]bool // records whose timer panicked
+	scratch   schemas.Event
+	done      context.CancelFunc // of the readers
 }
 
 // lane is the reading side of one lane of the input.
@@ -49,12 +54,12 @@ type lane struct {
 	messages    chan broker.Message
 	failed      chan error
 	reader      broker.Reader
-	queue       []*input // messages read and not yet wholly committed
-	waiting     int64    // records in queue
-	bytes       int      // and their size
-	unqueued    bool     // a message was received and not queued
-	dropped     bool     // a message was read and not queued when the reading stopped
-	lag         int64    // messages known to stand behind the last one read
+	queue       []*input    // messages read and not yet wholly committed
+	waiting     int64       // records in queue
+	bytes       int         // and their size
+	unqueued    bool        // a message was received and not queued
+	dropped     atomic.Bool // a message was read and not queued when the reading stopped
+	lag         int64       // messages known to stand behind the last one read
 	uncommitted waiting
 	pending     bool // something stood behind the place when the reader was opened
 }
@@ -205,6 +210,9 @@ func (p *partition) read(ctx context.Context) error {
 	ctx, p.done = context.WithCancel(ctx)
 	for i, l := range p.lanes {
 		rewound, err := l.open(ctx, p.cfg.Broker, p.head.seen[i])
+		if errors.Is(err, broker.ErrLost) { // its place has aged out: go on with what is held, and say so
+			rewound, err = true, nil
+		}
 		if err != nil {
 			return fmt.Errorf("cannot read %s/%d after %d: %w", l.log.Topic, l.log.Partition, l.next.message, err)
 		}
@@ -297,7 +305,7 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case l.messages <- m:
 		case <-ctx.Done():
-			l.dropped = true // the channel's close hands this over
+			l.dropped.Store(true) // the channel's close hands this over
 			l.failed <- ctx.Err()
 			return
 		}
@@ -321,7 +329,7 @@ func (p *partition) close() {
 			continue
 		}
 		for range l.messages { // until the reader has stopped
-			l.dropped = true
+			l.dropped.Store(true)
 		}
 		if err := l.reader.Close(); err != nil {
 			p.log.Warn("cannot close a reader", "error", err)
@@ -368,7 +376,7 @@ func (p *partition) park(ctx context.Context) error {
 	s := p.empty()
 	moved := false
 	for i, l := range p.lanes {
-		if l.reader == nil || l.dropped || l.unqueued || len(l.queue) > 0 || l.next.index > 0 {
+		if l.reader == nil || l.dropped.Load() || l.unqueued || len(l.queue) > 0 || l.next.index > 0 {
 			continue
 		}
 		if passed := int64(l.reader.Passed()); passed > l.next.message {
@@ -386,7 +394,10 @@ func (p *partition) park(ctx context.Context) error {
 // due at the last commit, and then for more messages for as long as the commit
 // may wait. A message on the critical lane waits for nothing.
 func (p *partition) fill(ctx context.Context) error {
-	if p.due() || p.hurry {
+	if p.due() {
+		p.tickPause = 0
+	}
+	if p.due() || p.hurry || p.marked { // what was marked is folded next
 		return ctx.Err()
 	}
 	if p.lanes[0].waiting+p.lanes[1].waiting == 0 {
@@ -452,7 +463,10 @@ func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool
 	in := decode(m)
 	if c := &in.control; c.Type == schemas.ControlTypeConfig && in.err == nil {
 		// What the fold will go by is read before it folds.
-		err := p.configs.load(ctx, c.ConfigKind, c.ConfigVersion, c.ConfigHash)
+		err := errNoConfig
+		if slices.Contains(configKinds, c.ConfigKind) && c.ConfigVersion > 1 {
+			err = p.configs.load(ctx, c.ConfigKind, c.ConfigVersion, c.ConfigHash)
+		}
 		if err != nil && !errors.Is(err, errNoConfig) {
 			l.unqueued = true
 			return err
@@ -479,7 +493,7 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 	for {
 		idle := time.Minute
 		if at := p.state.nextDue(); at != 0 && !ticked {
-			idle = min(idle, max(0, time.Duration(at-p.cfg.Clock())*time.Microsecond)+2*time.Millisecond)
+			idle = min(idle, max(0, time.Duration(at-p.cfg.Clock())*time.Microsecond)+2*time.Millisecond+p.tickPause)
 		}
 		timer := time.NewTimer(idle)
 		select {
@@ -496,6 +510,8 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 				p.log.Warn("cannot write a tick", "error", err)
 			}
 			ticked = true
+			// The broker's clock may be behind ours: ask less and less often.
+			p.tickPause = min(2*p.tickPause+10*time.Millisecond, 5*time.Second)
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
@@ -547,10 +563,15 @@ func (p *partition) slice(limit int64) *slice {
 			p.single, limit = s.counts.In, 1
 			continue
 		}
-		if s.tx.size > HardBytes && s.counts.In > 1 {
+		switch {
+		case s.tx.size > HardBytes && s.counts.In > 1:
 			limit = s.counts.In / 2
 			continue
+		case s.tx.size > maxRecordBytes && s.counts.In == 1 && !p.oversized:
+			p.oversized = true // no broker would take the commit
+			continue
 		}
+		p.oversized = false
 		return s
 	}
 }
@@ -588,6 +609,9 @@ func (p *partition) reload(ctx context.Context, id schemas.Id) error {
 	return nil
 }
 
+// snapshotPause is how many commits after a failure another snapshot is begun.
+const snapshotPause = 100
+
 // snapshotBytes is the size of a part of a snapshot.
 const snapshotBytes = 256 << 10
 
@@ -595,7 +619,7 @@ const snapshotBytes = 256 << 10
 // or being taken: one part after each commit, so that none waits for long.
 func (p *partition) snapshot(ctx context.Context) error {
 	if p.part == nil {
-		if !p.owner.SnapshotDue() {
+		if p.last < p.snapshots || !p.owner.SnapshotDue() {
 			return nil
 		}
 		p.part, p.end = iter.Pull(p.state.all())
@@ -619,6 +643,7 @@ func (p *partition) snapshot(ctx context.Context) error {
 		p.part, p.end = nil, nil
 	}
 	if err != nil {
+		p.snapshots = p.last + snapshotPause
 		p.log.Warn("cannot take a snapshot, trying again later", "error", err)
 	}
 	return nil

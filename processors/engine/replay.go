@@ -19,9 +19,8 @@ import (
 // DESIGN §5). It needs the input, the topic closed and the topic config as far
 // as the commits reach back; it writes nothing.
 type Replay struct {
-	p        *partition
-	epoch    int64
-	appended map[*lane]int64 // highest append time: one reader saw the whole lane
+	p     *partition
+	epoch int64
 }
 
 // ErrDiffers: a commit is not what its slices fold to.
@@ -34,7 +33,7 @@ func NewReplay(b broker.Broker, processor Processor, partition int) (*Replay, er
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Replay{p: newPartition(cfg, partition), appended: map[*lane]int64{}}, nil
+	return &Replay{p: newPartition(cfg, partition)}, nil
 }
 
 // Start puts the replay behind what a restore gives: snapshots, or commits that
@@ -161,8 +160,6 @@ func (r *Replay) read(ctx context.Context, l *lane, s *schemas.Slice) error {
 		if err != nil {
 			return err
 		}
-		m.AppendedAt = max(m.AppendedAt, r.appended[l])
-		r.appended[l] = m.AppendedAt
 		if int64(m.Position) > next.message {
 			return fmt.Errorf("the input has no message at %d, which was folded: %w", next.message, ErrDiffers)
 		}

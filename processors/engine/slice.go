@@ -193,6 +193,8 @@ func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index in
 	switch {
 	case s.head.singly > 0 && s.head.tries > maxTries:
 		dead("killed_worker", fmt.Sprintf("%d workers ended while they folded it", maxTries))
+	case p.oversized:
+		dead("too_large", "what it leads to fits in no commit")
 	case in.err != nil:
 		dead("undecodable", in.err.Error())
 	case in.events == nil:

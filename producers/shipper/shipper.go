@@ -162,8 +162,9 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	return nil
 }
 
-// endsAtOnce is how many sessions one control record ends.
-const endsAtOnce = 4096
+// endsAtOnce is how many sessions one control record ends: each one's end is
+// some state, and a record is folded as a whole.
+const endsAtOnce = 512
 
 // SourceEnd tells that all sources of some sessions have been read to their
 // end, after everything that waits was sent.
