@@ -287,9 +287,9 @@ func TestThroughputByWorkers(t *testing.T) {
 	asked(t)
 	fmt.Print(throughputHead)
 	for _, workers := range []int{1, 2, 4} {
-		throughput(t, jetStream(t, "JetStream R1, lazy, embedded", false), 8000, 100, workers)
+		throughput(t, jetStream(t, "JetStream R1, lazy, embedded", false), 4000, 100, workers)
 		if os.Getenv("FLIGHTLOG_KAFKA_JARS") != "" {
-			throughput(t, kafkaRig(t), 8000, 100, workers)
+			throughput(t, kafkaRig(t), 4000, 100, workers)
 		}
 	}
 }
