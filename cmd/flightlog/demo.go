@@ -49,7 +49,7 @@ func demo(ctx context.Context, c *cobra.Command, o importOptions) error {
 		return err
 	}
 	if !o.json {
-		fmt.Fprintf(c.OutOrStdout(), "look:  flightlog tail enriched --data %s --where kind=tool_call\n", o.data)
+		fmt.Fprintf(c.OutOrStdout(), "look:  %s tail enriched --data %s --where kind=tool_call\n", os.Args[0], o.data)
 	}
 	return nil
 }
