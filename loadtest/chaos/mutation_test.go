@@ -37,20 +37,23 @@ func TestAKillRunFindsBugsThatWerePutInOnPurpose(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
-			dir := t.TempDir()
-			c := &campaign{options: options{Broker: "jetstream", Partitions: 4, Workers: 3, Kills: 12, Seed: m.seed},
-				dir: dir, overlay: mutate(t, dir, m.file, m.old, m.mutated)}
-			if err := c.build(t.Context()); err != nil {
-				t.Fatal(err)
-			}
 			var err error
-			if c.report, err = openReport(dir); err != nil {
-				t.Fatal(err)
+			for seed := m.seed; seed < m.seed+3; seed++ { // kills fall a little differently each time
+				dir := t.TempDir()
+				c := &campaign{options: options{Broker: "jetstream", Partitions: 4, Workers: 3, Kills: 12, Seed: seed},
+					dir: dir, overlay: mutate(t, dir, m.file, m.old, m.mutated)}
+				if err := c.build(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if c.report, err = openReport(dir); err != nil {
+					t.Fatal(err)
+				}
+				err = c.run(t.Context(), c.options)
+				if err != nil && slices.ContainsFunc(m.findings, func(f string) bool { return strings.Contains(err.Error(), f) }) {
+					return
+				}
 			}
-			err = c.run(t.Context(), c.options)
-			if err == nil || !slices.ContainsFunc(m.findings, func(f string) bool { return strings.Contains(err.Error(), f) }) {
-				t.Fatalf("it was not found: %v", err)
-			}
+			t.Fatalf("it was not found: %v", err)
 		})
 	}
 }
