@@ -43,6 +43,9 @@ func (c *counting) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	if strings.HasPrefix(id, "large") {
 		size = 20 << 10
 	}
+	if strings.HasPrefix(id, "huge") {
+		size = 1 << 20
+	}
 	row := schemas.Enriched{SessionId: id, Version: int64(n)}
 	encoded := row.AppendAvro(nil)
 	c.tx.Emit(broker.Enriched, append(encoded, make([]byte, size)...))
@@ -240,5 +243,17 @@ func TestTheWatermarkWaitsForEveryWitnessThatSpeaks(t *testing.T) {
 	say(schemas.WitnessHook)
 	if mark() != 101e6 {
 		t.Errorf("OTLP silent for a minute leaves the minimum: %d", mark())
+	}
+}
+
+// What one record leads to may be too large for any commit; what comes behind
+// it is folded.
+func TestARecordThatLeadsToTooMuchIsADeadLetterAndItsNeighboursCount(t *testing.T) {
+	h := harness(t, frame("a", "huge", "a", "a"), frame("a"))
+	if got, want := counts(h), (schemas.Counts{In: 5, Applied: 4, Dead: 1}); got != want {
+		t.Errorf("counts %+v, want %+v", got, want)
+	}
+	if got := fmt.Sprint(reasons(t, h)); got != "[too_large at 1/1]" {
+		t.Errorf("dead letters: %s", got)
 	}
 }

@@ -37,10 +37,10 @@ type partition struct {
 
 	marked    bool            // the next record is marked as tried
 	hurry     bool            // something was reloaded for the next record: do not linger
-	oversized bool            // the next record is a dead letter: what it leads to fits in no commit
+	refused   string          // why the next record is a dead letter without being folded, "" if it is not
 	snapshots int64           // commit after which a snapshot is tried again
 	tickPause time.Duration   // longer with every tick that made nothing due
-	single    int64           // records to fold one by one, after a panic
+	suspects  int64           // records to fold one by one, after a panic
 	badDue    map[string]bool // records whose timer panicked
 	scratch   schemas.Event
 	done      context.CancelFunc // of the readers
@@ -57,8 +57,7 @@ type lane struct {
 	queue       []*input    // messages read and not yet wholly committed
 	waiting     int64       // records in queue
 	bytes       int         // and their size
-	unqueued    bool        // a message was received and not queued
-	dropped     atomic.Bool // a message was read and not queued when the reading stopped
+	dropped     atomic.Bool // a message was read and not queued
 	lag         int64       // messages known to stand behind the last one read
 	uncommitted waiting
 	pending     bool // something stood behind the place when the reader was opened
@@ -209,15 +208,16 @@ func (p *partition) follow(c *schemas.Commit) {
 func (p *partition) read(ctx context.Context) error {
 	ctx, p.done = context.WithCancel(ctx)
 	for i, l := range p.lanes {
+		reason := lostEnd
 		rewound, err := l.open(ctx, p.cfg.Broker, p.head.seen[i])
-		if errors.Is(err, broker.ErrLost) { // its place has aged out: go on with what is held, and say so
-			rewound, err = true, nil
+		if errors.Is(err, broker.ErrLost) { // go on with what is held, and say so
+			reason, rewound, err = "its place has aged out", true, nil
 		}
 		if err != nil {
 			return fmt.Errorf("cannot read %s/%d after %d: %w", l.log.Topic, l.log.Partition, l.next.message, err)
 		}
 		if rewound {
-			p.lostEnd(l)
+			p.rewind(l, reason)
 			if l.reader, err = p.cfg.Broker.Read(ctx, l.log, 0); err != nil {
 				return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, err)
 			}
@@ -228,10 +228,13 @@ func (p *partition) read(ctx context.Context) error {
 	return nil
 }
 
-// lostEnd forgets the place of a lane whose log has lost its end or was
-// rewritten: what is read is folded, again or not.
-func (p *partition) lostEnd(l *lane) {
-	p.log.Error("the input has lost its end or was rewritten: it is folded again", "lane", l.log.Lane, "position", l.next.message)
+// lostEnd is why a lane is rewound where a message that was folded is not there
+// any more, or another one stands in its place.
+const lostEnd = "the input has lost its end or was rewritten"
+
+// rewind forgets the place of a lane: whatever is read is folded, again or not.
+func (p *partition) rewind(l *lane, reason string) {
+	p.log.Error("the input is folded from the start of what is held", "reason", reason, "lane", l.log.Lane, "position", l.next.message)
 	p.cfg.Metrics.rewound(p)
 	l.next = place{}
 }
@@ -376,7 +379,7 @@ func (p *partition) park(ctx context.Context) error {
 	s := p.empty()
 	moved := false
 	for i, l := range p.lanes {
-		if l.reader == nil || l.dropped.Load() || l.unqueued || len(l.queue) > 0 || l.next.index > 0 {
+		if l.reader == nil || l.dropped.Load() || len(l.queue) > 0 || l.next.index > 0 {
 			continue
 		}
 		if passed := int64(l.reader.Passed()); passed > l.next.message {
@@ -468,13 +471,13 @@ func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool
 			err = p.configs.load(ctx, c.ConfigKind, c.ConfigVersion, c.ConfigHash)
 		}
 		if err != nil && !errors.Is(err, errNoConfig) {
-			l.unqueued = true
+			l.dropped.Store(true)
 			return err
 		}
 		in.err = err
 	}
 	if len(l.queue) == 0 && l.next.index == 0 && in.position <= l.next.message {
-		p.lostEnd(l)
+		p.rewind(l, lostEnd)
 	}
 	l.queue = append(l.queue, in)
 	l.waiting += in.size()
@@ -529,7 +532,7 @@ func (p *partition) step(ctx context.Context) error {
 		if err := p.commit(ctx, s); err != nil {
 			return err
 		}
-		p.single, p.badDue = max(0, p.single-s.counts.In), nil
+		p.suspects, p.badDue = max(0, p.suspects-s.counts.In), nil
 	}
 	if s.recall != nil {
 		return p.reload(ctx, s.recall.id)
@@ -539,7 +542,7 @@ func (p *partition) step(ctx context.Context) error {
 
 // limit is how many records the next slice may hold.
 func (p *partition) limit() int64 {
-	if p.single > 0 || p.head.singly > 0 {
+	if p.suspects > 0 || p.head.singly > 0 {
 		return 1
 	}
 	return MaxEvents
@@ -557,22 +560,21 @@ func (p *partition) slice(limit int64) *slice {
 			p.badDue[s.badDue] = true
 			continue
 		}
-		if s.panicked && s.counts.In > 1 {
+		switch {
+		case s.panicked && s.counts.In > 1:
 			// The overlay is dropped and the same events are folded one by one:
 			// the one that panics is found, its neighbours are not lost.
-			p.single, limit = s.counts.In, 1
-			continue
-		}
-		switch {
+			p.suspects, limit = s.counts.In, 1
+		case s.panicked:
+			p.refused, limit = "panic", 1
 		case s.tx.size > HardBytes && s.counts.In > 1:
 			limit = s.counts.In / 2
-			continue
-		case s.tx.size > maxRecordBytes && s.counts.In == 1 && !p.oversized:
-			p.oversized = true // no broker would take the commit
-			continue
+		case s.tx.size > maxRecordBytes && s.counts.In == 1 && p.refused == "":
+			p.refused, limit = "too_large", 1 // no broker would take the commit
+		default:
+			p.refused = ""
+			return s
 		}
-		p.oversized = false
-		return s
 	}
 }
 

@@ -103,7 +103,7 @@ func (r *Replay) Next(ctx context.Context, c *schemas.Commit, by Processor) erro
 // of nothing.
 func (r *Replay) fold(ctx context.Context, c *schemas.Commit, claimed bool) (*slice, error) {
 	p := r.p
-	p.badDue, p.single, p.gone = nil, 0, nil
+	p.badDue, p.suspects, p.gone = nil, 0, nil
 	for _, l := range p.lanes {
 		l.queue, l.waiting, l.bytes = nil, 0, 0
 	}

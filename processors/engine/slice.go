@@ -46,8 +46,8 @@ func (p *partition) empty() *slice {
 }
 
 // fold folds what is due and then up to limit records of the queues, the
-// critical lane first. A panic of the fold ends the slice; the caller drops it,
-// or, if it holds one record only, that record is a dead letter.
+// critical lane first. A panic of the fold ends the slice, which the caller
+// drops.
 func (p *partition) fold(limit int64) *slice {
 	s := p.empty()
 	now := p.now
@@ -74,10 +74,7 @@ func (p *partition) fold(limit int64) *slice {
 		p.foldQueues(s, fold, limit)
 	}
 	if s.panicked {
-		if s.counts.In > 1 {
-			return s
-		}
-		fold = p.poisoned(s)
+		return s
 	}
 	s.moveTo(s.tx.now) // what was heard in this slice moves the watermark
 	fold.End()
@@ -155,7 +152,9 @@ func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
 					return
 				}
 				before, now := s.runs[i], s.tx.now
-				s.moveTo(max(s.tx.now, in.appendedAt))
+				if before.next.message != in.position { // the first record of it in this slice, or in any
+					s.moveTo(max(now, in.appendedAt))
+				}
 				s.runs[i].next = place{in.position, index + 1}
 				s.counts.In++
 				if s.panicked = p.foldRecord(s, fold, l, in, index); s.panicked {
@@ -173,6 +172,12 @@ func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
 			s.runs[i].consumed++
 		}
 	}
+}
+
+// refusals are the details of dead letters that were not folded, by reason.
+var refusals = map[string]string{
+	"panic":     "the fold panicked",
+	"too_large": "what it leads to fits in no commit",
 }
 
 // foldRecord folds one record and counts what became of it.
@@ -193,8 +198,8 @@ func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index in
 	switch {
 	case s.head.singly > 0 && s.head.tries > maxTries:
 		dead("killed_worker", fmt.Sprintf("%d workers ended while they folded it", maxTries))
-	case p.oversized:
-		dead("too_large", "what it leads to fits in no commit")
+	case p.refused != "":
+		dead(p.refused, refusals[p.refused])
 	case in.err != nil:
 		dead("undecodable", in.err.Error())
 	case in.events == nil:
@@ -250,37 +255,6 @@ func (ev event) decode(e *schemas.Event) error {
 		err = fmt.Errorf("%d bytes after the event", len(rest))
 	}
 	return err
-}
-
-// poisoned replaces a slice whose only record panics the fold by one that
-// holds its dead letter. What was due was done in the slice that is dropped,
-// and is due again.
-func (p *partition) poisoned(s *slice) Fold {
-	now := s.tx.now
-	runs := s.runs
-	*s = *p.empty()
-	s.runs = runs
-	s.moveTo(now)
-	s.counts = schemas.Counts{In: 1}
-	s.more = len(p.state.due(now, 1)) > 0
-	for i, l := range p.lanes {
-		r := &s.runs[i]
-		if r.next == l.next {
-			continue
-		}
-		in, index := l.queue[r.consumed], r.next.index-1
-		var segment *schemas.Segment
-		payload := in.payload
-		if in.events != nil {
-			segment, payload = in.events[index].segment, in.events[index].encoded
-		}
-		s.dead(p, l.log, in, index, "panic", "the fold panicked", segment, payload)
-		if r.next.index == in.size() {
-			r.next.index = 0
-			r.consumed++
-		}
-	}
-	return p.cfg.Processor.Begin(s.tx)
 }
 
 // dead makes a record a dead letter of this commit.
