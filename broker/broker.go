@@ -145,6 +145,10 @@ type Broker interface {
 	// It is a hint (DESIGN §5): two workers may hold one partition for a while.
 	// Which of them commits, the commit decides.
 	Share(ctx context.Context, processor, owner string, hold func(ctx context.Context, partition int) error) error
+	// Consume divides the partitions of a group's topic among the workers that
+	// call it, as Share does for a processor. A claim is a hint as well; that a
+	// cursor is not set by two workers in turn, SetCursor sees to.
+	Consume(ctx context.Context, group Group, worker string, hold func(ctx context.Context, claim Claim) error) error
 	Close() error
 }
 

@@ -95,6 +95,12 @@ func Run(t *testing.T, provision func(t *testing.T) Installation) {
 		{"a partition that was given up is offered again", shareAgain},
 		{"a hold that fails ends the sharing", shareFails},
 
+		{"workers of a group share a topic, and groups do not share", consumeTogether},
+		{"a cursor stands where it was set, for the next worker too", cursorStands},
+		{"each lane, group and topic has a cursor of its own", cursorsAreSeparate},
+		{"a worker that has lost its claim sets no cursor", cursorIsFenced},
+		{"a note that is too long is refused", noteTooLong},
+
 		{"everything is there after a restart", survivesRestart},
 		{"an owner and a reader live through a restart", worksThroughRestart},
 	} {

@@ -26,6 +26,10 @@ import (
 //	stream p-gG-<topic>     p.gG.<topic>.<partition>.<lane>.<processor>.<source partition>
 //	bucket p-gG-leases      lease.<processor>.<partition>
 //	                        worker.<processor>.<worker>
+//	bucket p-gG-cursors     <group>.<topic>.<partition>.<lane>
+//
+// Workers of a group share a topic as those of a processor named <group>.<topic>
+// would, with a dash for the dot.
 //
 // Whoever appends rows without being an owner is the processor "producer".
 const (
@@ -164,7 +168,10 @@ func (b *Broker) layout() []stream {
 		Name: "KV_" + b.leaseBucket(), Subjects: []string{"$KV." + b.leaseBucket() + ".>"},
 		Discard: jetstream.DiscardNew, MaxAge: leaseTTL,
 		MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
-	}, b.config.LeaseTTL}}
+	}, b.config.LeaseTTL}, {jetstream.StreamConfig{
+		Name: "KV_" + b.cursorBucket(), Subjects: []string{"$KV." + b.cursorBucket() + ".>"},
+		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
+	}, 0}}
 	for _, topic := range broker.RowTopics() {
 		age, asked := RowsAge, layout.RowsAge
 		if topic == broker.Closed {
@@ -275,6 +282,7 @@ func (b *Broker) configStream() string   { return b.config.Prefix + "-" + broker
 func (b *Broker) commitStream() string   { return b.rowStream("commits") }
 func (b *Broker) snapshotStream() string { return b.rowStream("snapshots") }
 func (b *Broker) leaseBucket() string    { return b.rowStream("leases") }
+func (b *Broker) cursorBucket() string   { return b.rowStream("cursors") }
 
 // rowStream is the stream of a topic of this generation.
 func (b *Broker) rowStream(topic string) string {

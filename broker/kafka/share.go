@@ -37,6 +37,14 @@ func (b *Broker) share(ctx context.Context, processor, owner string, hold func(c
 	if !processorPattern.MatchString(processor) {
 		return fmt.Errorf("%q is no name of a processor", processor)
 	}
+	return b.join(ctx, processor, broker.Events, owner, func(ctx context.Context, _ *kgo.Client, partition int) error {
+		return hold(ctx, partition)
+	})
+}
+
+// join makes a member of the consumer group p.gG.<name>, with all lanes of a
+// topic.
+func (b *Broker) join(ctx context.Context, name, topic, owner string, hold func(ctx context.Context, member *kgo.Client, partition int) error) error {
 	if _, err := b.Partitions(ctx); err != nil {
 		return err
 	}
@@ -44,11 +52,14 @@ func (b *Broker) share(ctx context.Context, processor, owner string, hold func(c
 	defer fail(nil)
 	stop := context.AfterFunc(b.life, func() { fail(broker.ErrClosed) })
 	defer stop()
-	topics := []string{b.config.topic(broker.Events), b.config.topic(broker.Events) + criticalSuffix}
+	topics := []string{b.config.topic(topic)}
+	if topic == broker.Events || topic == broker.Findings {
+		topics = append(topics, topics[0]+criticalSuffix)
+	}
 	s := &sharing{ctx: ctx, fail: fail, hold: hold, topics: topics, held: map[int32]*held{}}
 	client, err := kgo.NewClient(b.with(
 		kgo.ClientID(b.config.Name+"-"+owner),
-		kgo.ConsumerGroup(b.config.generation()+"."+processor),
+		kgo.ConsumerGroup(b.group(name)),
 		kgo.ConsumeTopics(topics...),
 		kgo.Balancers(kgo.RangeBalancer()),
 		kgo.SessionTimeout(b.config.SessionTimeout),
@@ -70,12 +81,15 @@ func (b *Broker) share(ctx context.Context, processor, owner string, hold func(c
 	return context.Cause(ctx)
 }
 
+// group is a consumer group's name as the cluster knows it.
+func (b *Broker) group(name string) string { return b.config.generation() + "." + name }
+
 // sharing is one worker's part. The client calls assigned and revoked one at a
 // time.
 type sharing struct {
 	ctx    context.Context // ends with Share
 	fail   context.CancelCauseFunc
-	hold   func(ctx context.Context, partition int) error
+	hold   func(ctx context.Context, member *kgo.Client, partition int) error
 	topics []string
 
 	mu   sync.Mutex
@@ -88,7 +102,7 @@ type held struct {
 	gone chan struct{}      // hold has returned
 }
 
-func (s *sharing) assigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+func (s *sharing) assigned(_ context.Context, member *kgo.Client, partitions map[string][]int32) {
 	lanes := map[int32]int{}
 	for _, topic := range s.topics {
 		for _, p := range partitions[topic] {
@@ -110,15 +124,15 @@ func (s *sharing) assigned(_ context.Context, _ *kgo.Client, partitions map[stri
 		s.held[p] = h
 		go func() {
 			defer close(h.gone)
-			s.keep(ctx, int(p))
+			s.keep(ctx, member, int(p))
 		}()
 	}
 }
 
 // keep holds a partition until ctx ends.
-func (s *sharing) keep(ctx context.Context, partition int) {
+func (s *sharing) keep(ctx context.Context, member *kgo.Client, partition int) {
 	for ctx.Err() == nil {
-		if err := s.hold(ctx, partition); err != nil {
+		if err := s.hold(ctx, member, partition); err != nil {
 			s.fail(err)
 			return
 		}

@@ -53,6 +53,7 @@ func New(partitions int, options ...Option) *Broker {
 		now:          func() int64 { return time.Now().UnixMicro() },
 		logs:         map[broker.Log]*log{},
 		leases:       map[string]leaseEntry{}, leasesChanged: make(chan struct{}),
+		cursors: map[cursorKey]cursorEntry{},
 	}
 	for _, option := range options {
 		option(l)
@@ -206,6 +207,8 @@ type logs struct {
 	leases        map[string]leaseEntry // by processor and key
 	lastRevision  uint64
 	leasesChanged chan struct{} // closed when one has come or was deleted
+
+	cursors map[cursorKey]cursorEntry
 }
 
 // log is the messages of one log. A source is who appended: chains of several

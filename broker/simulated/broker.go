@@ -132,6 +132,11 @@ func (b *Broker) Share(ctx context.Context, _, _ string, hold func(ctx context.C
 	return err
 }
 
+// Consume is not simulated: histories are played with processors.
+func (b *Broker) Consume(context.Context, broker.Group, string, func(context.Context, broker.Claim) error) error {
+	return errors.New("the simulated broker has no groups")
+}
+
 // Partitions is that of the world.
 func (b *Broker) Partitions(context.Context) (int, error) { return b.world.Partitions, nil }
 
