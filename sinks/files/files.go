@@ -20,6 +20,7 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/failpoint"
+	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
 // topics are the ones that are written, in the order in which Drain reads them.
@@ -28,8 +29,6 @@ var topics = []string{broker.Enriched, broker.DeadLetters}
 const (
 	checkpointEvery = time.Second
 	checkpointBytes = 4 << 20
-	retryAfter      = time.Second // a broker that said "not now" is asked again
-	idleAfter       = time.Minute // the place in a log without news is moved on
 )
 
 // Sink writes the rows of one installation into one folder: enriched.ndjson,
@@ -106,7 +105,7 @@ func (s *Sink) run(ctx context.Context, b broker.Broker) error {
 	}
 	var readers sync.WaitGroup
 	for _, l := range logs {
-		readers.Go(func() { failed <- follow(reading, b, l.log, l.after, endless, deliver) })
+		readers.Go(func() { failed <- follow(reading, b, l.log, l.after, delivery.Endless, deliver) })
 	}
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
@@ -200,7 +199,8 @@ func (s *Sink) foreign(why string) error {
 // write appends a frame's rows to the topic's file, unless it holds them.
 func (s *Sink) write(f frame) error {
 	place := s.done.place(f.log.Topic, f.log.Partition)
-	news, err := place.follows(f.header, f.rows)
+	checksum := delivery.Checksum(f.rows)
+	news, err := place.Follows(f.header, checksum)
 	if err != nil {
 		return fmt.Errorf("%s/%d at position %d: %w", f.log.Topic, f.log.Partition, f.position, err)
 	}
@@ -209,7 +209,7 @@ func (s *Sink) write(f frame) error {
 			s.dead = err
 			return err
 		}
-		place.note(f.header, f.rows)
+		place.Note(f.header, checksum)
 	}
 	place.Position = f.position
 	if f.message {

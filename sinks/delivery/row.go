@@ -1,0 +1,119 @@
+package delivery
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Topics are the public topics that sinks load.
+var Topics = []string{broker.Enriched, broker.Findings, broker.DeadLetters}
+
+// Row is one row of a public topic, as its consumer's decoder holds it.
+type Row struct {
+	ID schemas.Id
+	// At is the row's time in µs since 1970, the same for all versions of a
+	// fact, so that a row and its retraction are found and expire together:
+	// occurred_at, of a finding first_seen; where that is not known the append
+	// time of the message.
+	At int64
+	// Enriched, Finding or DeadLetter: the one that is set.
+	Enriched   *schemas.Enriched
+	Finding    *schemas.Finding
+	DeadLetter *schemas.DeadLetter
+}
+
+// AppendJSON writes the row as docs/schemas.md describes it.
+func (r *Row) AppendJSON(b []byte) []byte {
+	switch {
+	case r.Enriched != nil:
+		return r.Enriched.AppendJSON(b)
+	case r.Finding != nil:
+		return r.Finding.AppendJSON(b)
+	}
+	return r.DeadLetter.AppendJSON(b)
+}
+
+// AppendMessage writes the row as a record in single-object encoding.
+func (r *Row) AppendMessage(b []byte) []byte {
+	switch {
+	case r.Enriched != nil:
+		return r.Enriched.AppendMessage(b)
+	case r.Finding != nil:
+		return r.Finding.AppendMessage(b)
+	}
+	return r.DeadLetter.AppendMessage(b)
+}
+
+// Decoder reads messages of public topics. Rows are good until the next
+// message. Not safe for concurrent use.
+type Decoder struct {
+	enriched    schemas.EnrichedFrame
+	findings    schemas.FindingFrame
+	deadLetters schemas.DeadLetterFrame
+	rows        []Row
+}
+
+// Decode reads a frame of rows that was appended at a time.
+func (d *Decoder) Decode(topic string, m broker.Message) (schemas.RowHeader, []Row, error) {
+	d.rows = d.rows[:0]
+	switch topic {
+	case broker.Enriched:
+		f := &d.enriched
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			return schemas.RowHeader{}, nil, err
+		}
+		for i := range f.Rows {
+			r := &f.Rows[i]
+			d.rows = append(d.rows, Row{ID: r.RowId, At: cmp.Or(r.OccurredAt, m.AppendedAt), Enriched: r})
+		}
+		return f.Header, d.rows, nil
+	case broker.Findings:
+		f := &d.findings
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			return schemas.RowHeader{}, nil, err
+		}
+		for i := range f.Rows {
+			r := &f.Rows[i]
+			d.rows = append(d.rows, Row{ID: r.RowId, At: cmp.Or(r.FirstSeen, m.AppendedAt), Finding: r})
+		}
+		return f.Header, d.rows, nil
+	case broker.DeadLetters:
+		f := &d.deadLetters
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			return schemas.RowHeader{}, nil, err
+		}
+		for i := range f.Rows {
+			r := &f.Rows[i]
+			d.rows = append(d.rows, Row{ID: r.RowId, At: cmp.Or(r.OccurredAt, m.AppendedAt), DeadLetter: r})
+		}
+		return f.Header, d.rows, nil
+	}
+	return schemas.RowHeader{}, nil, fmt.Errorf("%s is no public topic of rows", topic)
+}
+
+// DecodeRow reads one row in single-object encoding, as a dead letter of a sink
+// holds it.
+func DecodeRow(message []byte) (topic string, row Row, err error) {
+	fingerprint, _ := schemas.MessageFingerprint(message)
+	switch name := schemas.FingerprintName(fingerprint); name {
+	case "Enriched":
+		r := new(schemas.Enriched)
+		err = r.DecodeMessage(message)
+		return broker.Enriched, Row{ID: r.RowId, At: r.OccurredAt, Enriched: r}, err
+	case "Finding":
+		r := new(schemas.Finding)
+		err = r.DecodeMessage(message)
+		return broker.Findings, Row{ID: r.RowId, At: r.FirstSeen, Finding: r}, err
+	case "DeadLetter":
+		r := new(schemas.DeadLetter)
+		err = r.DecodeMessage(message)
+		return broker.DeadLetters, Row{ID: r.RowId, At: r.OccurredAt, DeadLetter: r}, err
+	case "":
+		return "", Row{}, fmt.Errorf("%d bytes are no record of a known schema", len(message))
+	default:
+		return "", Row{}, fmt.Errorf("a %s is no row", name)
+	}
+}
