@@ -1,0 +1,406 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/failpoint"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// errNewer: rows of a schema that this release does not know.
+var errNewer = errors.New("written by a newer release")
+
+// keepEvery is how often a cursor that has moved is set at least.
+const keepEvery = time.Second
+
+// note is what a cursor remembers beside the place.
+type note struct {
+	// Last is the position of the last message that is done, and Check its
+	// checksum: a log that ends before it, or holds another message there, has
+	// lost its end.
+	Last  uint64 `json:"last,omitempty"`
+	Check uint32 `json:"check,omitempty"`
+	// Ends are the last positions of the slices behind the cursor that may have
+	// been sent, in order.
+	Ends []uint64 `json:"ends,omitempty"`
+}
+
+// lane loads one lane of a partition. One goroutine runs it.
+type lane struct {
+	*worker
+	claim   broker.Claim
+	log     broker.Log
+	traffic *traffic
+	name    string // of the installation
+
+	place   uint64        // up to which everything is accounted for
+	done    note          // of that, without Ends
+	kept    broker.Cursor // that stands with the broker
+	planned []uint64      // ends of slices to be made again
+	open    *slice        // is being filled; nil = nothing waits
+	cut     []*slice      // behind the place, oldest first
+	flying  int           // of these
+	landed  chan *slice   // their deliveries have returned
+	decoder Decoder
+	chain   Chain
+	alarmed time.Time // when the alarm about the lag was raised last
+}
+
+func newLane(w *worker, claim broker.Claim, log broker.Log) *lane {
+	return &lane{worker: w, claim: claim, log: log, traffic: w.traffic(log.Lane),
+		landed: make(chan *slice, cap(w.traffic(log.Lane).slices))}
+}
+
+// run loads until ctx ends or something fails; then it waits a while for what
+// was sent, and keeps the cursor.
+func (l *lane) run(ctx context.Context) (err error) {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
+	reading, stopReading := context.WithCancel(ctx)
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSending()
+	entries, ended := make(chan Entry, 16), make(chan error, 1)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		ended <- Follow(reading, l.Broker, l.log, l.place, Endless, func(e Entry) error {
+			select {
+			case entries <- e:
+				return nil
+			case <-reading.Done():
+				return reading.Err()
+			}
+		})
+	})
+	err = l.work(ctx, sending, entries, ended)
+	stopReading()
+	reader.Wait()
+	overdue := time.AfterFunc(grace, stopSending)
+	defer overdue.Stop()
+	if errors.Is(err, broker.ErrFenced) || errors.Is(err, broker.ErrLost) || errors.Is(err, errImpossible) {
+		stopSending()
+	}
+	for l.flying > 0 {
+		if landErr := l.land(<-l.landed); err == nil {
+			err = landErr
+		}
+	}
+	if !errors.Is(err, broker.ErrFenced) {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		err = errors.Join(err, l.keep(closing))
+	}
+	return err
+}
+
+// begin finds the place to go on from.
+func (l *lane) begin(ctx context.Context) error {
+	err := patiently(ctx, func() (err error) {
+		if l.name, err = l.Broker.Installation(ctx); err != nil {
+			return err
+		}
+		at, err := l.claim.Cursor(ctx, l.log.Lane)
+		l.place, l.kept = at.Position, at
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(l.kept.Note) > 0 {
+		var n note
+		if err := json.Unmarshal(l.kept.Note, &n); err != nil {
+			return fmt.Errorf("the cursor's note: %w", err)
+		}
+		l.planned, n.Ends = n.Ends, nil
+		l.done = n
+	}
+	var end uint64
+	if err := patiently(ctx, func() error {
+		whole, last, err := l.whole(ctx)
+		if err == nil && !whole {
+			slog.Error("the topic has lost its end: everything that it holds is loaded again; a row that is stored twice counts once by its row_id",
+				"sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "position", l.done.Last, "end", last)
+			l.place, l.done, l.planned = 0, note{}, nil
+		}
+		end = last
+		return err
+	}); err != nil {
+		return err
+	}
+	if n := len(l.planned); n > 0 && end < l.planned[n-1] {
+		l.planned = nil
+	}
+	if err := l.held(ctx); err != nil {
+		return err
+	}
+	l.chain.Middle = l.place > 0
+	return nil
+}
+
+// whole tells whether the log still holds what was read of it, as far as that
+// can be told, and where it ends.
+func (l *lane) whole(ctx context.Context) (bool, uint64, error) {
+	end, err := l.Broker.End(ctx, l.log)
+	if err != nil || l.done.Last == 0 || end == 0 { // an end of 0: all of it has aged out, or is gone
+		return true, end, err
+	}
+	if end < l.done.Last {
+		return false, end, nil
+	}
+	r, err := l.Broker.Read(ctx, l.log, l.done.Last-1)
+	if errors.Is(err, broker.ErrLost) {
+		return true, end, nil // it has aged out
+	}
+	if err != nil {
+		return false, end, err
+	}
+	defer r.Close()
+	m, err := r.Next(ctx)
+	if errors.Is(err, broker.ErrLost) {
+		return true, end, nil
+	}
+	return m.Position != l.done.Last || Checksum(m.Payload) == l.done.Check, end, err
+}
+
+// held makes sure that the log still holds what stands behind the place. Where
+// it does not, and that is allowed, a dead letter names the gap.
+func (l *lane) held(ctx context.Context) error {
+	if l.place == 0 {
+		return nil
+	}
+	var lost error
+	err := patiently(ctx, func() error {
+		r, err := l.Broker.Read(ctx, l.log, l.place)
+		if errors.Is(err, broker.ErrLost) {
+			lost = err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return r.Close()
+	})
+	if err != nil || lost == nil {
+		return err
+	}
+	if !l.SkipLost {
+		return lost
+	}
+	d := &schemas.DeadLetter{Reason: "position_lost",
+		Detail: cut(fmt.Sprintf("rows behind position %d had aged out before the sink %s loaded them", l.place, l.Group), maxDetail),
+		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(l.place), OccurredAt: time.Now().UnixMicro()}
+	schemas.SetDeadLetterID(d)
+	slog.Error("rows have aged out before they were loaded; going on with what is held", "sink", l.Group,
+		"topic", l.log.Topic, "partition", l.log.Partition, "position", l.place)
+	l.place, l.done, l.planned = 0, note{}, nil
+	return appendLetters(ctx, l.worker, l.log.Partition, [][]byte{d.AppendAvro(nil)})
+}
+
+// work reads, cuts and lets slices fly until ctx ends or something fails.
+func (l *lane) work(ctx, sending context.Context, entries <-chan Entry, ended <-chan error) error {
+	linger := time.NewTimer(l.Linger)
+	linger.Stop()
+	keep := time.NewTicker(keepEvery)
+	defer keep.Stop()
+	ready := false // the open slice is to be cut
+	for {
+		in, slots := entries, chan<- struct{}(nil)
+		if ready {
+			in, slots = nil, l.traffic.slices
+		}
+		select {
+		case e := <-in:
+			opened := l.open == nil
+			cutNow, err := l.add(e)
+			if err != nil {
+				return err
+			}
+			ready = cutNow || l.open != nil && l.log.Lane == schemas.LaneCritical && len(l.planned) == 0 && len(entries) == 0
+			if opened && l.open != nil && !ready && len(l.planned) == 0 {
+				linger.Reset(l.Linger)
+			}
+		case <-linger.C:
+			ready = l.open != nil && len(l.planned) == 0
+		case slots <- struct{}{}:
+			linger.Stop()
+			ready = false
+			if err := l.launch(ctx, sending); err != nil {
+				return err
+			}
+		case s := <-l.landed:
+			if err := l.land(s); err != nil {
+				return err
+			}
+		case <-keep.C:
+			l.watch()
+			if err := l.keep(ctx); err != nil {
+				return err
+			}
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// add takes an entry into the open slice and tells whether that is to be cut.
+func (l *lane) add(e Entry) (bool, error) {
+	if e.Idle {
+		if l.open == nil && len(l.cut) == 0 {
+			l.place = max(l.place, e.Position)
+		}
+		return false, nil
+	}
+	header, rows, err := l.decode(e.Message)
+	if err != nil {
+		return false, err
+	}
+	checksum := Checksum(e.Payload)
+	news, err := l.chain.Follows(header, checksum)
+	if err != nil {
+		return false, fmt.Errorf("position %d: %w", e.Position, err)
+	}
+	if !news {
+		rows = nil
+	} else {
+		l.chain.Note(header, checksum)
+	}
+	if l.open == nil {
+		l.open = &slice{log: l.log}
+	}
+	l.open.add(l.Destination, e.Message, rows)
+	l.open.check = checksum
+	l.Metrics.read(l.log, len(rows))
+	if len(l.planned) > 0 {
+		if e.Position < l.planned[0] {
+			return false, nil
+		}
+		l.open.again = e.Position == l.planned[0]
+		l.planned = l.planned[1:]
+		return true, nil
+	}
+	return l.open.full, nil
+}
+
+// decode reads a message. One that is damaged is a row that cannot be stored;
+// one of an unknown schema is for a newer release.
+func (l *lane) decode(m broker.Message) (schemas.RowHeader, []Row, error) {
+	header, rows, err := l.decoder.Decode(l.log.Topic, m)
+	if err == nil {
+		return header, rows, nil
+	}
+	if fingerprint, ok := schemas.MessageFingerprint(m.Payload); ok && schemas.FingerprintName(fingerprint) == "" {
+		return header, nil, fmt.Errorf("position %d has the schema %016x: %w", m.Position, fingerprint, errNewer)
+	}
+	d := &schemas.DeadLetter{Reason: "undecodable", Detail: cut(err.Error(), maxDetail),
+		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(m.Position), OccurredAt: m.AppendedAt}
+	fill(d, m.Payload)
+	slog.Error("a message cannot be read", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "position", m.Position, "error", err)
+	if l.log.Topic == broker.DeadLetters {
+		return schemas.RowHeader{}, nil, nil
+	}
+	return schemas.RowHeader{}, nil, appendLetters(context.Background(), l.worker, l.log.Partition, [][]byte{d.AppendAvro(nil)})
+}
+
+// launch cuts the open slice, notes its end with the broker, and sends it.
+func (l *lane) launch(ctx, sending context.Context) error {
+	s := l.open
+	l.open = nil
+	s.seal(l.name)
+	l.cut = append(l.cut, s)
+	l.flying++
+	if s.rows == 0 {
+		s.done = true
+		l.landed <- s
+		return nil
+	}
+	failpoint.Hit("delivery.cut")
+	if err := l.keep(ctx); err != nil {
+		l.landed <- s // it was not sent
+		return err
+	}
+	failpoint.Hit("delivery.noted")
+	go func() {
+		deliverer := sender{l.worker, l.traffic, s}
+		var err error
+		for _, b := range s.batches {
+			if err = deliverer.deliver(sending, b); err != nil {
+				break
+			}
+			failpoint.Hit("delivery.stored")
+		}
+		s.done, s.err = err == nil, err
+		l.landed <- s
+	}()
+	return nil
+}
+
+// land takes a slice that has come to its end into the account. The cursor
+// passes it when it has passed those before it; one that failed stays planned.
+func (l *lane) land(s *slice) error {
+	<-l.traffic.slices
+	l.flying--
+	s.batches, s.messages = nil, nil
+	for len(l.cut) > 0 && l.cut[0].done {
+		first := l.cut[0]
+		l.place, l.done = first.last, note{Last: first.last, Check: first.check}
+		l.cut = l.cut[1:]
+	}
+	return s.err
+}
+
+// keep sets the cursor, if it has changed.
+func (l *lane) keep(ctx context.Context) error {
+	n := l.done
+	for _, s := range l.cut {
+		n.Ends = append(n.Ends, s.last)
+	}
+	n.Ends = append(n.Ends, l.planned...)
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	next := broker.Cursor{Position: l.place, Note: text}
+	if next.Position == l.kept.Position && bytes.Equal(next.Note, l.kept.Note) || next.Position == 0 && len(n.Ends) == 0 {
+		return nil
+	}
+	if err := patiently(ctx, func() error { return l.claim.SetCursor(ctx, l.log.Lane, next) }); err != nil {
+		return err
+	}
+	l.kept = next
+	return nil
+}
+
+// watch raises the alarm when the lane is so far behind that rows may get too
+// old for the store.
+func (l *lane) watch() {
+	var oldest int64
+	switch {
+	case len(l.cut) > 0:
+		oldest = l.cut[0].appendedAt
+	case l.open != nil:
+		oldest = l.open.appendedAt
+	}
+	var lag time.Duration
+	if oldest > 0 {
+		lag = max(0, time.Since(time.UnixMicro(oldest)))
+	}
+	l.Metrics.lagging(l.log, lag)
+	if l.Window == 0 || lag < l.Window/2 {
+		return
+	}
+	if now := time.Now(); now.Sub(l.alarmed) > complainEvery {
+		l.alarmed = now
+		slog.Error("the sink is so far behind that rows will soon be too old for the store", "sink", l.Group,
+			"topic", l.log.Topic, "partition", l.log.Partition, "lag", lag.Round(time.Second), "window", l.Window)
+	}
+}

@@ -1,0 +1,319 @@
+// Package openobserve loads rows into OpenObserve: a [delivery.Destination] over
+// its HTTP API, and what has to stand there before.
+//
+// Rows go to one stream for each topic by _json, flat, with _timestamp in µs and
+// one type for each column. The server has no keys: a row that arrives twice
+// stands twice. It bears its row_id, and queries take one row for each. After an
+// answer that was lost the server is asked, by batch_id, before anything is sent
+// again; and after an answer 200, which never means that rows are stored.
+//
+// Facts about the server are those of the contract contracts/openobserve.md.
+package openobserve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/delivery"
+	"github.com/klauspost/compress/gzip"
+	"github.com/tidwall/gjson"
+)
+
+// Sink is a [delivery.Destination].
+type Sink struct {
+	client   *Client
+	window   Window
+	extra    map[string]map[string]bool // topic -> columns that its stream has not
+	identity atomic.Bool                // the server takes no gzip
+	now      func() time.Time
+}
+
+var _ delivery.Destination = (*Sink)(nil)
+
+// Open asks the server what the sink must know: how old rows may be, and which
+// columns the topics' streams have. It waits for a server that is down, and
+// refuses one whose window is shorter than need, which is how old the rows of a
+// topic can get before they are loaded; 0 takes any.
+func Open(ctx context.Context, config Config, topics []string, need time.Duration) (*Sink, error) {
+	client, err := NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	if !config.Loading.isSet() {
+		return nil, errors.New("cannot use OpenObserve: user: \"\": must be set, with a password from a file or from the environment")
+	}
+	s := &Sink{client: client, extra: map[string]map[string]bool{}, now: time.Now}
+	if config.InClear() {
+		slog.Warn("passwords and rows go to OpenObserve unencrypted: use https", "url", config.URL)
+	}
+	if !config.Admin.isSet() {
+		slog.Warn("without an admin account OpenObserve cannot be asked which rows it holds: after an answer that was lost rows are sent again, and count once by their row_id only")
+	}
+	if err := s.learn(ctx, topics, need); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("cannot load into OpenObserve at %s: %w", config.URL, err)
+	}
+	return s, nil
+}
+
+// Window is the server's, as of the start.
+func (s *Sink) Window() Window { return s.window }
+
+// Close gives the connections back.
+func (s *Sink) Close() { s.client.Close() }
+
+// learn asks until the server answers.
+func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) (err error) {
+	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		if s.window, err = s.client.Window(ctx); err == nil || !mayPass(err) || ctx.Err() != nil {
+			break
+		}
+		slog.Warn("OpenObserve does not answer, trying again", "url", s.client.config.URL, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if s.window.Back < need {
+		return fmt.Errorf("it refuses rows older than %d h, and rows may wait for up to %d h in the topic: start it with ZO_INGEST_ALLOWED_UPTO=%d or more, "+
+			"or accept its window with --openobserve-window %dh (older rows then become dead letters, %s)",
+			int(s.window.Back.Hours()), int(need.Hours()), int(need.Hours()), int(s.window.Back.Hours()), OutsideWindow)
+	}
+	if !s.client.config.Admin.isSet() {
+		return nil
+	}
+	for _, topic := range topics {
+		name := s.client.config.StreamName(topic)
+		have, err := s.client.stream(ctx, name)
+		if errors.Is(err, ErrNoStream) {
+			err = fmt.Errorf("stream %w: 'flightlog provision openobserve' makes it, with the types of its columns", err)
+		}
+		if err != nil {
+			return err
+		}
+		missing, err := have.missingColumns(topic)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			s.extra[topic] = map[string]bool{}
+			for _, c := range missing {
+				s.extra[topic][c.Name] = true
+			}
+			slog.Warn("a stream lacks columns of this release, their values go to the column extra: 'flightlog provision openobserve' makes them", "stream", name, "columns", len(missing))
+		}
+	}
+	return nil
+}
+
+// mayPass tells errors of a server that may answer otherwise later.
+func mayPass(err error) bool {
+	var refused *refusal
+	if errors.As(err, &refused) {
+		return refused.status >= 500 || refused.status == http.StatusTooManyRequests
+	}
+	var send *sendError
+	return errors.As(err, &send) && !strings.Contains(err.Error(), "certificate")
+}
+
+// AppendRow writes a row as an object that lacks its end: the batch's name and
+// the brace come when it is sent.
+func (s *Sink) AppendRow(b []byte, topic string, row *delivery.Row) []byte {
+	start := len(b)
+	b = strconv.AppendInt(append(b, `{"_timestamp":`...), row.At, 10)
+	comma := len(b)
+	switch {
+	case row.Enriched != nil:
+		b = row.Enriched.AppendJSON(b)
+	case row.Finding != nil:
+		b = appendFinding(b, row.Finding)
+	default:
+		d := *row.DeadLetter
+		d.Payload = nil
+		b = d.AppendJSON(b)
+	}
+	b[comma] = ','
+	b = b[:len(b)-1]
+	if missing := s.extra[topic]; missing != nil {
+		b = withExtra(b, start, missing)
+	}
+	return b
+}
+
+// appendFinding writes the evidence as one text: a list would become one on the
+// server, in its own words.
+func appendFinding(b []byte, f *schemas.Finding) []byte {
+	flat := *f
+	flat.Evidence = nil
+	b = flat.AppendJSON(b)
+	if len(f.Evidence) == 0 {
+		return b
+	}
+	b = append(b[:len(b)-1], `,"evidence":"`...)
+	for i, id := range f.Evidence {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, id.String()...)
+	}
+	return append(b, `"}`...)
+}
+
+// withExtra moves the columns that the stream lacks into one.
+func withExtra(b []byte, start int, missing map[string]bool) []byte {
+	row := append(bytes.Clone(b[start:]), '}')
+	b = append(b[:start], '{')
+	extra := []byte{'{'}
+	gjson.ParseBytes(row).ForEach(func(key, value gjson.Result) bool {
+		to := &b
+		if missing[key.Str] {
+			to = &extra
+		}
+		if n := len(*to); (*to)[n-1] != '{' {
+			*to = append(*to, ',')
+		}
+		*to = append(append(append(*to, key.Raw...), ':'), value.Raw...)
+		return true
+	})
+	if len(extra) > 1 && !missing[extraColumn] {
+		text, _ := json.Marshal(string(append(extra, '}')))
+		b = append(append(b, `,"extra":`...), text...)
+	}
+	return b
+}
+
+// edgeMargin: a row this near to the edge of the window is not sent any more.
+const edgeMargin = time.Minute
+
+// Refuses tells a row outside of the window.
+func (s *Sink) Refuses(at int64) (reason, detail string) {
+	now := s.now()
+	switch {
+	case at < now.Add(edgeMargin-s.window.Back).UnixMicro():
+		return OutsideWindow, fmt.Sprintf("older than %d h (ZO_INGEST_ALLOWED_UPTO)", int(s.window.Back.Hours()))
+	case at > now.Add(s.window.Ahead-edgeMargin).UnixMicro():
+		return OutsideWindow, fmt.Sprintf("more than %d h ahead (ZO_INGEST_ALLOWED_IN_FUTURE)", int(s.window.Ahead.Hours()))
+	}
+	return "", ""
+}
+
+var gzips = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+	return w
+}}
+
+// Send posts some rows of a batch.
+func (s *Sink) Send(ctx context.Context, b *delivery.Batch, rows []int) delivery.Outcome {
+	r := request{account: &s.client.config.Loading, method: http.MethodPost, path: s.client.org("/" + s.client.config.StreamName(b.Topic) + "/_json")}
+	var body bytes.Buffer // not pooled: a connection that broke may still read it
+	if s.identity.Load() {
+		writeRows(&body, b, rows)
+	} else {
+		r.encoding = "gzip"
+		w := gzips.Get().(*gzip.Writer)
+		w.Reset(&body)
+		writeRows(w, b, rows)
+		err := w.Close()
+		gzips.Put(w)
+		if err != nil {
+			return delivery.Outcome{Class: delivery.Untouched, Err: err}
+		}
+	}
+	r.body = body.Bytes()
+	a, err := s.client.do(ctx, r)
+	if err != nil {
+		return unanswered(err)
+	}
+	return s.classify(a, len(rows))
+}
+
+// writeRows writes rows as an array; a write into a buffer does not fail, and
+// one into gzip fails again at its end.
+func writeRows(w io.Writer, b *delivery.Batch, rows []int) {
+	end := []byte(`,"` + batchColumn + `":"` + b.ID + `"}`)
+	between := []byte{'['}
+	for _, i := range rows {
+		_, _ = w.Write(between)
+		_, _ = w.Write(b.Row(i))
+		_, _ = w.Write(end)
+		between[0] = ','
+	}
+	_, _ = w.Write([]byte{']'})
+}
+
+// hits is the answer of _search.
+type hits struct {
+	Hits      []json.RawMessage `json:"hits"`
+	IsPartial bool              `json:"is_partial"`
+}
+
+// search asks within a time, without the server's cache of results.
+func (c *Client) search(ctx context.Context, sql string, from, to int64, size int) ([]json.RawMessage, error) {
+	in := map[string]any{"query": map[string]any{"sql": sql, "start_time": from, "end_time": to, "from": 0, "size": size}}
+	var found hits
+	a, err := c.call(ctx, &c.config.Admin, http.MethodPost, c.org("/_search"), url.Values{"type": {"logs"}, "use_cache": {"false"}}, in, &found)
+	if a != nil && a.status == http.StatusBadRequest && gjson.GetBytes(a.body, "code").Int() == codeNoStream {
+		return nil, ErrNoStream
+	}
+	if err == nil && found.IsPartial {
+		err = errors.New("the search was answered in part only")
+	}
+	return found.Hits, err
+}
+
+// codeNoStream: the stream has no row yet (contract §5.1).
+const codeNoStream = 20002
+
+// Missing asks by the batch's name: first how many of its rows there are, then
+// which.
+func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]int, error) {
+	if !s.client.config.Admin.isSet() {
+		return nil, delivery.ErrBlind
+	}
+	from, to := b.Span()
+	from, to = from-1_000_000, to+1_000_000
+	stream := s.client.config.StreamName(b.Topic)
+	if len(rows) == b.Len() {
+		found, err := s.client.search(ctx, fmt.Sprintf(`SELECT COUNT(*) AS n, COUNT(DISTINCT row_id) AS u FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, 1)
+		switch {
+		case errors.Is(err, ErrNoStream):
+			return rows, nil
+		case err != nil:
+			return nil, err
+		case len(found) == 1 && gjson.GetBytes(found[0], "u").Int() == int64(b.Distinct()):
+			return nil, nil
+		}
+	}
+	found, err := s.client.search(ctx, fmt.Sprintf(`SELECT DISTINCT row_id FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, b.Len()+1)
+	if err != nil && !errors.Is(err, ErrNoStream) {
+		return nil, err
+	}
+	held := make(map[string]bool, len(found))
+	for _, hit := range found {
+		held[gjson.GetBytes(hit, "row_id").Str] = true
+	}
+	var missing []int
+	for _, i := range rows {
+		if !held[b.RowID(i).String()] {
+			missing = append(missing, i)
+		}
+	}
+	return missing, nil
+}
