@@ -218,7 +218,7 @@ func startOrJoin(ctx context.Context, folder string, generation int64) (*install
 func (in *installation) process(ctx context.Context, a *admin) error {
 	config := engine.Config{Broker: in.broker, Processor: sessions.New(), Owner: workerName(), Stopped: tellStopped}
 	if a != nil {
-		config.Metrics, config.Status = a.engine, &a.workers
+		config.Metrics, config.Status = a.engine, a.processing()
 	}
 	return engine.Run(ctx, config)
 }

@@ -44,16 +44,24 @@ func process(ctx context.Context, c *cobra.Command, at *place, adminAddress stri
 		return err
 	}
 	defer a.Close()
+	began := func() { fmt.Fprintf(c.ErrOrStderr(), "flightlog processes%s\n", a.where()) }
+	return serve(ctx, at, began, func(ctx context.Context, in *installation) error { return in.process(ctx, a) })
+}
+
+// serve works on an installation until ctx ends (nil). It waits for a broker
+// that does not answer yet, and where it has joined an up that ends, for the
+// next one. Somebody is told when it begins.
+func serve(ctx context.Context, at *place, began func(), work func(ctx context.Context, in *installation) error) error {
 	for told := false; ; {
 		in, err := reachInTime(ctx, at, told)
 		if err != nil {
 			return err
 		}
 		if !told {
-			fmt.Fprintf(c.ErrOrStderr(), "flightlog processes%s\n", a.where())
+			began()
 			told = true
 		}
-		err = workOn(ctx, in, a)
+		err = workOn(ctx, in, work)
 		in.Close()
 		if !errors.Is(err, errUpEnded) {
 			return err
@@ -62,13 +70,13 @@ func process(ctx context.Context, c *cobra.Command, at *place, adminAddress stri
 	}
 }
 
-// workOn processes until ctx ends (nil) or the up that was joined does
+// workOn works until ctx ends (nil) or the up that was joined does
 // (errUpEnded).
-func workOn(ctx context.Context, in *installation, a *admin) error {
+func workOn(ctx context.Context, in *installation, work func(ctx context.Context, in *installation) error) error {
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go in.watch(working, stop)
-	err := in.process(working, a)
+	err := work(working, in)
 	if cause := context.Cause(working); errors.Is(cause, errUpEnded) {
 		return cause
 	}

@@ -17,12 +17,16 @@ func upCommand() *cobra.Command {
 	var data, listen, out string
 	var generation int64
 	var admin string
+	var load sinkOptions
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Run the pipeline in one process: broker, processors, sinks",
 		Long: `Runs an embedded NATS JetStream with its data in the data folder, the processors,
 and a sink that writes the rows of each topic as NDJSON. Stops cleanly on SIGTERM
 and Ctrl-C; whatever was committed when it dies is there when it starts again.
+
+With --openobserve it loads the rows into OpenObserve as well, as 'flightlog sink
+openobserve' does.
 
 While it runs, 'flightlog import' and 'flightlog tail' on the same data folder
 use it. It listens on loopback only.`,
@@ -39,18 +43,19 @@ use it. It listens on loopback only.`,
 					out += fmt.Sprintf("-g%d", generation)
 				}
 			}
-			return up(c.Context(), c, folder, listen, out, admin, generation)
+			return up(c.Context(), c, folder, listen, out, admin, generation, load)
 		},
 	}
 	dataFlag(c, &data)
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback address for other flightlog commands on this machine; port 0 = any free one")
 	c.Flags().StringVar(&out, "out", "", "folder for the rows (default <data>/rows, or rows-gN of generation N)")
 	c.Flags().Int64Var(&generation, "generation", 1, "generation of log, state and rows to run")
+	load.flags(c)
 	adminFlag(c, &admin)
 	return c
 }
 
-func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress string, generation int64) error {
+func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress string, generation int64, load sinkOptions) error {
 	in, err := start(ctx, folder, listen, generation)
 	if err != nil {
 		return err
@@ -77,6 +82,13 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress
 			stop(fmt.Errorf("the files sink stopped: %w", err))
 		}
 	})
+	if load.url != "" {
+		sinks.Go(func() {
+			if err := in.load(sinkCtx, load, a); err != nil && sinkCtx.Err() == nil {
+				stop(fmt.Errorf("the sink for OpenObserve stopped: %w", err))
+			}
+		})
+	}
 	processors.Go(func() {
 		if err := in.process(ctx, a); err != nil {
 			stop(fmt.Errorf("the sessions processor stopped: %w", err))

@@ -170,6 +170,9 @@ func (nowhere) Acquire(context.Context, string, int, string) (broker.Owner, erro
 func (nowhere) Share(context.Context, string, string, func(context.Context, int) error) error {
 	return errNowhere
 }
+func (nowhere) Consume(context.Context, broker.Group, string, func(context.Context, broker.Claim) error) error {
+	return errNowhere
+}
 func (nowhere) Close() error { return nil }
 
 func (n nowhere) End(_ context.Context, of broker.Log) (uint64, error) {
