@@ -48,7 +48,7 @@ type lane struct {
 	open    *slice        // is being filled; nil = nothing waits
 	cut     []*slice      // behind the place, oldest first
 	flying  int           // of these
-	landed  chan *slice   // their deliveries have returned
+	landed  chan landing  // their deliveries have returned
 	decoder Decoder
 	chain   Chain
 	alarmed time.Time // when the alarm about the lag was raised last
@@ -56,7 +56,7 @@ type lane struct {
 
 func newLane(w *worker, claim broker.Claim, log broker.Log) *lane {
 	return &lane{worker: w, claim: claim, log: log, traffic: w.traffic(log.Lane),
-		landed: make(chan *slice, cap(w.traffic(log.Lane).slices))}
+		landed: make(chan landing, cap(w.traffic(log.Lane).slices))}
 }
 
 // run loads until ctx ends or something fails; then it waits a while for what
@@ -85,7 +85,7 @@ func (l *lane) run(ctx context.Context) (err error) {
 	reader.Wait()
 	overdue := time.AfterFunc(grace, stopSending)
 	defer overdue.Stop()
-	if errors.Is(err, broker.ErrFenced) || errors.Is(err, broker.ErrLost) || errors.Is(err, errImpossible) {
+	if errors.Is(err, broker.ErrFenced) || errors.Is(err, errImpossible) {
 		stopSending()
 	}
 	for l.flying > 0 {
@@ -204,31 +204,42 @@ func (l *lane) held(ctx context.Context) error {
 	return appendLetters(ctx, l.worker, l.log.Partition, [][]byte{d.AppendAvro(nil)})
 }
 
-// work reads, cuts and lets slices fly until ctx ends or something fails.
+// work reads, cuts and lets slices fly until ctx ends or something fails. Where
+// reading cannot go on, what was read before is loaded first.
 func (l *lane) work(ctx, sending context.Context, entries <-chan Entry, ended <-chan error) error {
 	linger := time.NewTimer(l.Linger)
 	linger.Stop()
 	keep := time.NewTicker(keepEvery)
 	defer keep.Stop()
-	ready := false // the open slice is to be cut
-	for {
+	var unreadable error // why reading cannot go on
+	ready := false       // the open slice is to be cut
+	for unreadable == nil || l.open != nil || l.flying > 0 {
 		in, slots := entries, chan<- struct{}(nil)
 		if ready {
 			in, slots = nil, l.traffic.slices
 		}
+		if unreadable != nil {
+			in, ended = nil, nil
+		}
 		select {
 		case e := <-in:
 			opened := l.open == nil
-			cutNow, err := l.add(e)
+			full, err := l.add(e)
 			if err != nil {
-				return err
+				unreadable = err
 			}
-			ready = cutNow || l.open != nil && l.log.Lane == schemas.LaneCritical && len(l.planned) == 0 && len(entries) == 0
-			if opened && l.open != nil && !ready && len(l.planned) == 0 {
+			switch {
+			case l.open == nil:
+			case full || unreadable != nil:
+				ready = true
+			case len(l.planned) > 0:
+			case l.log.Lane == schemas.LaneCritical:
+				ready = len(entries) == 0
+			case opened:
 				linger.Reset(l.Linger)
 			}
 		case <-linger.C:
-			ready = l.open != nil && len(l.planned) == 0
+			ready = l.open != nil
 		case slots <- struct{}{}:
 			linger.Stop()
 			ready = false
@@ -244,12 +255,13 @@ func (l *lane) work(ctx, sending context.Context, entries <-chan Entry, ended <-
 			if err := l.keep(ctx); err != nil {
 				return err
 			}
-		case err := <-ended:
-			return err
+		case unreadable = <-ended:
+			ready = l.open != nil
 		case <-ctx.Done():
 			return nil
 		}
 	}
+	return unreadable
 }
 
 // add takes an entry into the open slice and tells whether that is to be cut.
@@ -319,13 +331,12 @@ func (l *lane) launch(ctx, sending context.Context) error {
 	l.cut = append(l.cut, s)
 	l.flying++
 	if s.rows == 0 {
-		s.done = true
-		l.landed <- s
+		l.landed <- landing{s, nil}
 		return nil
 	}
 	failpoint.Hit("delivery.cut")
 	if err := l.keep(ctx); err != nil {
-		l.landed <- s // it was not sent
+		l.landed <- landing{s, err} // it was not sent
 		return err
 	}
 	failpoint.Hit("delivery.noted")
@@ -338,24 +349,30 @@ func (l *lane) launch(ctx, sending context.Context) error {
 			}
 			failpoint.Hit("delivery.stored")
 		}
-		s.done, s.err = err == nil, err
-		l.landed <- s
+		l.landed <- landing{s, err}
 	}()
 	return nil
 }
 
+// landing is a slice whose delivery has returned.
+type landing struct {
+	slice *slice
+	err   error
+}
+
 // land takes a slice that has come to its end into the account. The cursor
 // passes it when it has passed those before it; one that failed stays planned.
-func (l *lane) land(s *slice) error {
+func (l *lane) land(of landing) error {
 	<-l.traffic.slices
 	l.flying--
-	s.batches, s.messages = nil, nil
+	of.slice.done = of.err == nil
+	of.slice.batches, of.slice.messages = nil, nil
 	for len(l.cut) > 0 && l.cut[0].done {
 		first := l.cut[0]
 		l.place, l.done = first.last, note{Last: first.last, Check: first.check}
 		l.cut = l.cut[1:]
 	}
-	return s.err
+	return of.err
 }
 
 // keep sets the cursor, if it has changed.

@@ -59,8 +59,8 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 			}
 			doubtful = false
 		}
-		rows, err := s.refuse(ctx, b, rows)
-		if err != nil || len(rows) == 0 {
+		var err error
+		if rows, err = s.refuse(ctx, b, rows); err != nil || len(rows) == 0 {
 			return err
 		}
 		if err := s.traffic.window.acquire(ctx); err != nil {
@@ -108,7 +108,7 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 			}
 			return s.halve(ctx, b, rows, "breaks_connection", out.Err)
 		case Partial:
-			if rows, err = s.partial(ctx, b, rows, &out, t); err != nil || len(rows) == 0 {
+			if rows, err = s.partial(ctx, b, rows, &out, t); err != nil {
 				return err
 			}
 		case Silent:
@@ -131,6 +131,9 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 			return s.halve(ctx, b, rows, reason, out.Err)
 		case Impossible:
 			return fmt.Errorf("%w: %w", errImpossible, out.Err)
+		}
+		if len(rows) == 0 {
+			return nil
 		}
 		if err := t.pause(&out); err != nil {
 			return err

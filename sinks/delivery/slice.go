@@ -34,9 +34,7 @@ type slice struct {
 	full        bool
 	// again: it was cut before, by a worker that may have sent it.
 	again bool
-	// What became of it: done = every row is stored, or a dead letter.
-	done bool
-	err  error
+	done  bool // every row is stored, or a dead letter
 }
 
 // message is one message of a slice.
