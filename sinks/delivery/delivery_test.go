@@ -243,7 +243,7 @@ func TestTheCriticalLaneDoesNotWaitForTheNormalOne(t *testing.T) {
 	f := newFeed(t, b)
 	normal, critical := broker.Log{Topic: broker.Findings}, broker.Log{Topic: broker.Findings, Lane: schemas.LaneCritical}
 	s.gate = make(chan struct{})
-	for range 5 * 55 {
+	for range 8 * 60 {
 		f.say(normal, 100, morning)
 	}
 	w := run(t, b, s, func(c *delivery.Config) { c.Topics, c.Linger = []string{broker.Findings}, time.Hour })
