@@ -1,0 +1,355 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/broker/jetstream"
+	"github.com/flightlog/flightlog/broker/kafka"
+	"github.com/flightlog/flightlog/broker/kafka/kafkatest"
+	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/delivery"
+	"github.com/flightlog/flightlog/sinks/openobserve"
+	"github.com/flightlog/flightlog/sinks/openobserve/o2test"
+)
+
+// environment is a number from the environment.
+func environment(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// TestSinkKill loads rows into the stand-in while it fails in every way that it
+// can, and kills the workers with SIGKILL: no row is missing, and with one row
+// for each row_id the signed sums are those of what was said. make test-sink
+// sets FLIGHTLOG_SINK_ROWS and FLIGHTLOG_SINK_KILLS.
+func TestSinkKill(t *testing.T) {
+	rows, kills := environment("FLIGHTLOG_SINK_ROWS", 20_000), environment("FLIGHTLOG_SINK_KILLS", 8)
+	if testing.Short() {
+		rows, kills = 5_000, 2
+	}
+	b, flags := loadedBroker(t, os.Getenv("FLIGHTLOG_SINK_BROKER"))
+	seed := uint64(environment("FLIGHTLOG_SINK_SEED", 1))
+	server, err := o2test.Start(o2test.Config{AllowedUpTo: 1080})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	provisionStreams(t, server)
+	server.SetFaults(o2test.Faults{Seed: seed,
+		Overflow: 0.02, MemoryBreaker: 0.005, DiskBreaker: 0.005, NoIngester: 0.01, BadGateway: 0.01, Internal: 0.01,
+		ResetBeforeBody: 0.01, ResetAfterBody: 0.01, ResetAfterStore: 0.02, LoseAll: 0.01, LosePart: 0.01, LosePartClaimed: 0.01,
+		Delay: o2test.Span{Max: 20 * time.Millisecond}, Late: o2test.Span{Max: 50 * time.Millisecond},
+		SearchError: 0.01, Invisible: 100 * time.Millisecond})
+
+	// What is said: as fast as the kills come.
+	pace := time.Duration(kills) * 600 * time.Millisecond / time.Duration(rows/100)
+	said := newLoad(t, b, seed)
+	feeding := make(chan struct{})
+	go func() {
+		defer close(feeding)
+		for said.rows < int64(rows) {
+			said.frame(100)
+			time.Sleep(pace)
+		}
+	}()
+
+	// The server has storms, and is killed too.
+	weather, calm := context.WithCancel(t.Context())
+	var climate sync.WaitGroup
+	climate.Go(func() {
+		random := rand.New(rand.NewPCG(seed, 2))
+		for weather.Err() == nil {
+			wait(weather, time.Duration(1+random.IntN(4))*time.Second)
+			if random.IntN(2) == 0 {
+				server.Storm(time.Duration(random.IntN(1500)) * time.Millisecond)
+				continue
+			}
+			server.Kill()
+			wait(weather, time.Duration(random.IntN(1000))*time.Millisecond)
+			if err := server.Restart(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+
+	home := t.TempDir()
+	start := func(env ...string) *exec.Cmd {
+		c := flightlogCommand(t, home, append([]string{"sink", "openobserve", "--openobserve", server.URL(), "--admin", "",
+			"--openobserve-user", o2test.DefaultRoot, "--openobserve-admin-user", o2test.DefaultRoot}, flags...)...)
+		c.Env = append(c.Env, openobservePassword+"="+o2test.DefaultPasscode, openobserveAdminPassword+"="+o2test.DefaultRootPassword)
+		c.Env = append(c.Env, env...)
+		var log bytes.Buffer
+		c.Stderr = &log
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = c.Process.Kill()
+			if t.Failed() {
+				t.Logf("a worker: %s", tailOf(log.String(), 2000))
+			}
+		})
+		return c
+	}
+	random := rand.New(rand.NewPCG(seed, 3))
+	points := []string{"delivery.cut", "delivery.noted", "delivery.stored"}
+	byPoint := 0
+	workers := [2]*exec.Cmd{start(), start()}
+	for n := range kills {
+		w := &workers[n%2]
+		time.Sleep(time.Duration(100+random.IntN(800)) * time.Millisecond)
+		err := (*w).Process.Signal(syscall.SIGKILL)
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		if err := (*w).Wait(); !killed(err) {
+			t.Fatalf("a worker ended by itself: %v\n%s", err, tailOf((*w).Stderr.(*bytes.Buffer).String(), 2000))
+		}
+		var env []string
+		if random.IntN(2) == 0 { // dies at a place of its own choice, or when it is its turn
+			env = append(env, fmt.Sprintf("FLIGHTLOG_FAILPOINT=%s:%d", points[random.IntN(len(points))], 1+random.IntN(4)))
+			byPoint++
+		}
+		*w = start(env...)
+	}
+	<-feeding
+	calm()
+	climate.Wait()
+	server.SetFaults(o2test.Faults{})
+	for _, w := range workers {
+		_ = w.Process.Kill()
+		_ = w.Wait()
+	}
+	last := start()
+	const stream = "flightlog_enriched"
+	for deadline := time.Now().Add(3 * time.Minute); !said.stands(server, stream); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	if err := last.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := last.Wait(); err != nil {
+		t.Errorf("the last worker did not stop cleanly: %v", err)
+	}
+	said.check(t, server, stream)
+	t.Logf("%d kills of workers, %d of them started with a place to die at; faults %v", kills, byPoint, server.Injected())
+}
+
+func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// loadedBroker is a broker, and the flags by which another process reaches it.
+func loadedBroker(t *testing.T, kind string) (broker.Broker, []string) {
+	t.Helper()
+	if kind == "kafka" {
+		cluster := kafkatest.Run(t)
+		config := kafka.Config{Brokers: []string{cluster.Addr()}, SessionTimeout: 6 * time.Second}
+		if err := kafka.Provision(t.Context(), config, 4); err != nil {
+			t.Fatal(err)
+		}
+		b, err := kafka.Connect(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { b.Close() })
+		return b, []string{"--broker", "kafka://" + cluster.Addr(), "--lease-time", "6s"}
+	}
+	const token = "secret"
+	server, err := jetstream.Embed(t.Context(), jetstream.EmbedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	config := jetstream.Config{URL: server.ClientURL(), Token: token, LeaseTTL: time.Second}
+	if err := jetstream.Provision(t.Context(), config, 4); err != nil {
+		t.Fatal(err)
+	}
+	b, err := jetstream.Connect(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	file := t.TempDir() + "/token"
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return b, []string{"--broker", server.ClientURL(), "--token-file", file}
+}
+
+// provisionStreams makes the typed streams.
+func provisionStreams(t *testing.T, server *o2test.Server) {
+	t.Helper()
+	config := openobserve.Config{}
+	for _, topic := range delivery.Topics {
+		columns, err := openobserve.Columns(topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := json.Marshal(map[string]any{"fields": columns, "settings": map[string]any{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequest(http.MethodPost, server.URL()+"/api/default/streams/"+config.StreamName(topic)+"?type=logs", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth(o2test.DefaultRoot, o2test.DefaultRootPassword)
+		r.Header.Set("Content-Type", "application/json")
+		a, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(a.Body)
+		a.Body.Close()
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("cannot make the stream of %s: %s", topic, text)
+		}
+	}
+}
+
+// load says signed rows, and knows what they add up to.
+type load struct {
+	t       *testing.T
+	b       broker.Broker
+	random  *rand.Rand
+	facts   int64
+	rows    int64
+	commits map[broker.Log]int64
+	costs   map[string]int64 // by model: SUM(sign * cost_nano_usd)
+	signs   map[string]int64 // SUM(sign)
+	n       int
+}
+
+func newLoad(t *testing.T, b broker.Broker, seed uint64) *load {
+	return &load{t: t, b: b, random: rand.New(rand.NewPCG(seed, 1)), commits: map[broker.Log]int64{}, costs: map[string]int64{}, signs: map[string]int64{}}
+}
+
+var loadModels = []string{"claude-opus-4-7", "claude-sonnet-4-6", "claude-haiku-4-5"}
+
+// frame appends a frame of so many rows: facts, of which some are corrected at
+// once.
+func (l *load) frame(rows int) {
+	log := broker.Log{Topic: broker.Enriched, Partition: l.n % 4}
+	l.n++
+	var encoded [][]byte
+	say := func(r schemas.Enriched, version int64, sign int32) {
+		r.Version, r.Sign = version, sign
+		r.RowId = schemas.RowID(1, r.FactKey, version, sign)
+		encoded = append(encoded, r.AppendAvro(nil))
+		l.costs[r.Model] += int64(sign) * r.CostNanoUsd.Value
+		l.signs[r.Model] += int64(sign)
+		l.rows++
+	}
+	for len(encoded) < rows {
+		l.facts++
+		r := l.fact()
+		say(r, 1, 1)
+		if l.random.IntN(4) == 0 {
+			say(r, 2, -1)
+			r.CostNanoUsd.Value += l.random.Int64N(1000)
+			r.Team = "corrected"
+			say(r, 2, 1)
+		}
+	}
+	l.commits[log]++
+	n := l.commits[log]
+	header := schemas.RowHeader{Processor: "sessions", SourcePartition: int64(log.Partition), Generation: 1, FirstCommit: n, LastCommit: n, PreviousCommit: n - 1}
+	if _, err := l.b.Append(context.Background(), log, broker.AppendRows(nil, log.Topic, &header, encoded)); err != nil {
+		l.t.Error(err)
+	}
+}
+
+func (l *load) fact() schemas.Enriched {
+	session := fmt.Sprintf("5f3c9e0a-1b2c-4d5e-8f90-%012x", l.facts/50)
+	tokens := l.random.Int64N(20_000)
+	r := schemas.Enriched{Generation: 1, Family: schemas.FamilyModel, Kind: schemas.KindModelRequest, Witnesses: "transcript,otlp",
+		CaptureMode: schemas.CaptureModeMetadata, OccurredAt: time.Now().Add(-time.Duration(l.random.IntN(3)) * time.Hour).UnixMicro(),
+		DurationMs: schemas.SomeLong(l.random.Int64N(30_000)), Success: schemas.SomeBool(true), Org: "acme", Team: "platform",
+		User: fmt.Sprintf("dev%d@example.com", l.facts%997), Host: "laptop-" + strconv.Itoa(int(l.facts%997)), Repo: "git.example.com/acme/shop",
+		Branch: "feature/CART-" + strconv.Itoa(int(l.facts%313)), Workflow: "sdk-cli", Agent: "claude-code", AgentVersion: "2.1.330",
+		TaskId: "git.example.com/acme/shop#CART-" + strconv.Itoa(int(l.facts%313)), SessionId: session, RootSessionId: session,
+		PromptId: session[:24] + "p", RequestId: fmt.Sprintf("req_011CU%018x", l.facts), Model: loadModels[l.facts%3], ModelRequested: loadModels[l.facts%3],
+		StopReason: "tool_use", TokenInput: schemas.SomeLong(tokens % 100), TokenOutput: schemas.SomeLong(tokens), TokenCacheRead: schemas.SomeLong(tokens * 7),
+		TokenCacheWrite5m: schemas.SomeLong(tokens / 3), TokenCacheWrite1h: schemas.SomeLong(0), Platform: "firstParty", Speed: "standard",
+		CostNanoUsd: schemas.SomeLong(tokens * 15_001), CostUsd: schemas.SomeDouble(float64(tokens*15_001) / 1e9), CostGrade: schemas.CostGradeMeasured, PriceVersion: 1}
+	copy(r.FactKey[:], "fact")
+	binary.BigEndian.PutUint64(r.FactKey[8:], uint64(l.facts))
+	return r
+}
+
+// stands tells whether as many rows stand as were said.
+func (l *load) stands(server *o2test.Server, stream string) bool {
+	if int64(server.Count(stream)) < l.rows {
+		return false
+	}
+	ids := map[string]bool{}
+	for row := range server.Stored(stream) {
+		ids[gjson.GetBytes(row, "row_id").Str] = true
+	}
+	return int64(len(ids)) >= l.rows
+}
+
+// check adds up what is stored, one row for each row_id.
+func (l *load) check(t *testing.T, server *o2test.Server, stream string) {
+	t.Helper()
+	raw, ids := 0, map[string]bool{}
+	costs, signs := map[string]int64{}, map[string]int64{}
+	for row := range server.Stored(stream) {
+		raw++
+		id := gjson.GetBytes(row, "row_id").Str
+		if ids[id] {
+			continue
+		}
+		ids[id] = true
+		model, sign := gjson.GetBytes(row, "model").Str, gjson.GetBytes(row, "sign").Int()
+		costs[model] += sign * gjson.GetBytes(row, "cost_nano_usd").Int()
+		signs[model] += sign
+	}
+	dead := 0
+	for p := range 4 {
+		if err := broker.Scan(t.Context(), l.b, broker.Log{Topic: broker.DeadLetters, Partition: p}, func(m broker.Message) error {
+			header, err := broker.RowsHeader(broker.DeadLetters, m.Payload)
+			dead++
+			t.Logf("a dead letter of %s", header.Processor)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d rows were said, %d stand, missing %d, %d of them stand more than once, %d messages of dead letters", l.rows, len(ids), l.rows-int64(len(ids)), raw-len(ids), dead)
+	if int64(len(ids)) != l.rows || dead > 0 {
+		t.Errorf("missing %d rows", l.rows-int64(len(ids)))
+	}
+	if !maps.Equal(costs, l.costs) || !maps.Equal(signs, l.signs) {
+		t.Errorf("signed sums: nano-dollars %v and facts %v, want %v and %v", costs, signs, l.costs, l.signs)
+	}
+}
