@@ -321,15 +321,20 @@ func (l *load) stands(server *o2test.Server, stream string) bool {
 // check adds up what is stored, one row for each row_id.
 func (l *load) check(t *testing.T, server *o2test.Server, stream string) {
 	t.Helper()
-	raw, ids := 0, map[string]bool{}
+	raw, ids := 0, map[string]string{} // row_id -> batch_id
+	sameBatch := 0
 	costs, signs := map[string]int64{}, map[string]int64{}
 	for row := range server.Stored(stream) {
 		raw++
 		id := gjson.GetBytes(row, "row_id").Str
-		if ids[id] {
+		batch := gjson.GetBytes(row, "batch_id").Str
+		if first, ok := ids[id]; ok {
+			if first == batch {
+				sameBatch++
+			}
 			continue
 		}
-		ids[id] = true
+		ids[id] = batch
 		model, sign := gjson.GetBytes(row, "model").Str, gjson.GetBytes(row, "sign").Int()
 		costs[model] += sign * gjson.GetBytes(row, "cost_nano_usd").Int()
 		signs[model] += sign
@@ -345,7 +350,7 @@ func (l *load) check(t *testing.T, server *o2test.Server, stream string) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d rows were said, %d stand, missing %d, %d of them stand more than once, %d messages of dead letters", l.rows, len(ids), l.rows-int64(len(ids)), raw-len(ids), dead)
+	t.Logf("%d rows were said, %d stand, missing %d, %d duplicates (%d in one batch), %d messages of dead letters", l.rows, len(ids), l.rows-int64(len(ids)), raw-len(ids), sameBatch, dead)
 	if int64(len(ids)) != l.rows || dead > 0 {
 		t.Errorf("missing %d rows", l.rows-int64(len(ids)))
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
@@ -18,7 +17,6 @@ const (
 	frameLetters      = 100
 	frameLettersBytes = 512 << 10
 	maxPayload        = 64 << 10 // of a dead letter (schemas/deadletter.avsc)
-	maxDetail         = 512
 )
 
 // source is what the dead letters of a topic's rows name as their source.
@@ -38,15 +36,12 @@ func SourceTopic(d *schemas.DeadLetter) string {
 	return ""
 }
 
-// bury makes dead letters of rows, each with the row in it, and returns when the
-// topic has them.
+// toTopic makes dead letters of rows, each with the row in it, and returns when
+// the topic has them.
 //
 // A dead letter about a row of the topic deadletters would be a row of it again,
 // and so on: such a row is counted and logged. It stays where it was.
-func (s *sender) bury(ctx context.Context, b *Batch, rows []int, reason, detail string) error {
-	if len(rows) == 0 {
-		return nil
-	}
+func (s *sender) toTopic(ctx context.Context, b *Batch, rows []int, reason, detail string) error {
 	s.Metrics.dead(b, len(rows), reason)
 	slog.Warn("rows cannot be stored", "sink", s.Group, "topic", b.Topic, "partition", b.Partition, "rows", len(rows), "reason", reason, "detail", detail)
 	if b.Topic == broker.DeadLetters {
@@ -84,8 +79,8 @@ func (s *sender) letter(b *Batch, i int, reason, detail string) (*schemas.DeadLe
 	}
 	row := &decoded[r.index]
 	d := &schemas.DeadLetter{
-		Reason: reason, Detail: cut(detail, maxDetail),
-		Source: source(b.Topic, b.Partition, b.Lane), Position: fmt.Sprintf("%d:%d", m.position, r.index),
+		Generation: s.Broker.Generation(), Reason: reason, Detail: detail,
+		Source: source(b.Topic, b.Partition, b.Lane), Position: fmt.Sprintf("%d/%d", m.position, r.index),
 		OccurredAt: time.Now().UnixMicro(),
 	}
 	switch {
@@ -104,6 +99,7 @@ func fill(d *schemas.DeadLetter, what []byte) {
 	if len(what) <= maxPayload {
 		d.Payload = what
 	}
+	d.Cap()
 	schemas.SetDeadLetterID(d)
 }
 
@@ -132,15 +128,4 @@ func patiently(ctx context.Context, call func() error) error {
 			return err
 		}
 	}
-}
-
-// cut is the beginning of a text, whole runes.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most]
 }

@@ -318,7 +318,7 @@ func TestADeadLetterHoldsItsRowAndNamesItsPlace(t *testing.T) {
 	}
 	d := &found[0]
 	end, _ := b.End(t.Context(), log)
-	if d.Source != "findings/1/critical" || d.Position != fmt.Sprintf("%d:1", end) || d.Reason != "refused" || !strings.Contains(d.Detail, "400") {
+	if d.Source != "findings/1/critical" || d.Position != fmt.Sprintf("%d/1", end) || d.Reason != "refused" || !strings.Contains(d.Detail, "400") {
 		t.Errorf("%+v", d)
 	}
 	topic, row, err := delivery.DecodeRow(d.Payload)

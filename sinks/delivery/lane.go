@@ -194,10 +194,10 @@ func (l *lane) held(ctx context.Context) error {
 	if !l.SkipLost {
 		return lost
 	}
-	d := &schemas.DeadLetter{Reason: "position_lost",
-		Detail: cut(fmt.Sprintf("rows behind position %d had aged out before the sink %s loaded them", l.place, l.Group), maxDetail),
+	d := &schemas.DeadLetter{Generation: l.Broker.Generation(), Reason: "position_lost",
+		Detail: fmt.Sprintf("rows behind position %d had aged out before the sink %s loaded them", l.place, l.Group),
 		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(l.place), OccurredAt: time.Now().UnixMicro()}
-	schemas.SetDeadLetterID(d)
+	fill(d, nil)
 	slog.Error("rows have aged out before they were loaded; going on with what is held", "sink", l.Group,
 		"topic", l.log.Topic, "partition", l.log.Partition, "position", l.place)
 	l.place, l.done, l.planned = 0, note{}, nil
@@ -313,7 +313,7 @@ func (l *lane) decode(m broker.Message) (schemas.RowHeader, []Row, error) {
 	if fingerprint, ok := schemas.MessageFingerprint(m.Payload); ok && schemas.FingerprintName(fingerprint) == "" {
 		return header, nil, fmt.Errorf("position %d has the schema %016x: %w", m.Position, fingerprint, errNewer)
 	}
-	d := &schemas.DeadLetter{Reason: "undecodable", Detail: cut(err.Error(), maxDetail),
+	d := &schemas.DeadLetter{Generation: l.Broker.Generation(), Reason: "undecodable", Detail: err.Error(),
 		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(m.Position), OccurredAt: m.AppendedAt}
 	fill(d, m.Payload)
 	slog.Error("a message cannot be read", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "position", m.Position, "error", err)
@@ -341,7 +341,8 @@ func (l *lane) launch(ctx, sending context.Context) error {
 	}
 	failpoint.Hit("delivery.noted")
 	go func() {
-		deliverer := sender{l.worker, l.traffic, s}
+		deliverer := &sender{worker: l.worker, traffic: l.traffic, slice: s}
+		deliverer.bury = deliverer.toTopic
 		var err error
 		for _, b := range s.batches {
 			if err = deliverer.deliver(sending, b); err != nil {

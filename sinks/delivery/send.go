@@ -35,6 +35,8 @@ type sender struct {
 	*worker
 	traffic *traffic
 	slice   *slice
+	// bury takes rows that cannot be stored; there is at least one.
+	bury func(ctx context.Context, b *Batch, rows []int, reason, detail string) error
 }
 
 // deliver returns nil when every row of a batch is stored or a dead letter.
@@ -120,7 +122,7 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 				s.Metrics.stored(b, len(rows)-len(missing))
 				rows = missing
 			}
-			if silent++; silent >= silences {
+			if silent++; silent >= silences && len(rows) > 0 {
 				return s.bury(ctx, b, rows, "silently_dropped", out.Err.Error())
 			}
 		case Refused, TooLarge:
@@ -177,7 +179,10 @@ func (s *sender) partial(ctx context.Context, b *Batch, rows []int, out *Outcome
 		slog.Error("the store refuses rows for their time that it should take: its clock and this machine's differ",
 			"sink", s.Group, "topic", b.Topic, "partition", b.Partition, "rows", len(others), "error", out.Err)
 	}
-	return others, s.bury(ctx, b, offenders, out.Reason, out.Err.Error())
+	if len(offenders) > 0 {
+		err = s.bury(ctx, b, offenders, out.Reason, out.Err.Error())
+	}
+	return others, err
 }
 
 // refuse makes dead letters of the rows that the store would not take any more,

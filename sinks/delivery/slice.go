@@ -52,6 +52,9 @@ type Batch struct {
 	// Lane and Partition of the topic.
 	Lane      schemas.Lane
 	Partition int
+	// Scattered: its rows may have come in other batches, and are to be looked
+	// for one by one.
+	Scattered bool
 
 	hour int64
 	rows []batchRow
@@ -116,16 +119,19 @@ func (s *slice) add(d Destination, m broker.Message, rows []Row) {
 	s.messages = append(s.messages, message{m.Position, m.Payload})
 	s.bytes += len(m.Payload)
 	for i := range rows {
-		row := &rows[i]
-		b := s.batch(row.At - modulo(row.At, hour))
-		start := len(b.data)
-		b.data = d.AppendRow(b.data, s.log.Topic, row)
-		b.rows = append(b.rows, batchRow{row.ID, row.At, start, len(b.data), len(s.messages) - 1, i})
-		s.rows++
-		s.bytes += len(b.data) - start
-		s.full = s.full || len(b.rows) >= batchRows || len(b.data) >= batchBytes
+		s.put(d, &rows[i], i)
 	}
-	s.full = s.full || s.rows >= sliceRows || s.bytes >= sliceBytes
+}
+
+// put takes the i-th row of the last message in.
+func (s *slice) put(d Destination, row *Row, i int) {
+	b := s.batch(row.At - modulo(row.At, hour))
+	start := len(b.data)
+	b.data = d.AppendRow(b.data, s.log.Topic, row)
+	b.rows = append(b.rows, batchRow{row.ID, row.At, start, len(b.data), len(s.messages) - 1, i})
+	s.rows++
+	s.bytes += len(b.data) - start
+	s.full = s.full || len(b.rows) >= batchRows || len(b.data) >= batchBytes || s.rows >= sliceRows || s.bytes >= sliceBytes
 }
 
 // modulo is at mod n, for times before 1970 too.

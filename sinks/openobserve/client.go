@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -70,8 +69,9 @@ type answer struct {
 	body   []byte
 }
 
-// sendError is a request that was not answered. With sent it had been written as
-// a whole, so that the server may have done what it says.
+// sendError is a request that was not answered. With sent the connection had
+// taken all of its body, so that the server may have done what it says. (That it
+// was written to the network is told later than the server can have answered.)
 type sendError struct {
 	sent bool
 	err  error
@@ -122,17 +122,20 @@ func (c *Client) secret(of *Account, anew bool) (string, error) {
 func (c *Client) try(ctx context.Context, r request, secret string) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(info httptrace.WroteRequestInfo) { sent.Store(info.Err == nil) },
-	})
+	var left atomic.Int64 // of the body
+	left.Store(int64(len(r.body)))
+	body := func() (io.ReadCloser, error) { return io.NopCloser(&counted{bytes.NewReader(r.body), &left}), nil }
 	address := c.config.URL + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
 	}
-	request, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(r.body))
+	request, err := http.NewRequestWithContext(ctx, r.method, address, nil)
 	if err != nil {
 		return nil, &sendError{err: err}
+	}
+	if len(r.body) > 0 {
+		request.ContentLength, request.GetBody = int64(len(r.body)), body
+		request.Body, _ = body()
 	}
 	if r.method != http.MethodGet && r.method != http.MethodDelete {
 		request.Header.Set("Content-Type", "application/json")
@@ -145,17 +148,34 @@ func (c *Client) try(ctx context.Context, r request, secret string) (*answer, er
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, &sendError{sent.Load(), withoutURL(err)}
+		return nil, &sendError{left.Load() <= 0, withoutURL(err)}
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
-	if err == nil && len(body) > mostAnswer {
+	text, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
+	if err == nil && len(text) > mostAnswer {
 		err = fmt.Errorf("an answer of more than %d bytes", mostAnswer)
 	}
 	if err != nil {
 		return nil, &sendError{true, err}
 	}
-	return &answer{response.StatusCode, response.Header, body}, nil
+	return &answer{response.StatusCode, response.Header, text}, nil
+}
+
+// counted counts what is left of a body down.
+type counted struct {
+	*bytes.Reader
+	left *atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.left.Add(-int64(n))
+	return n, err
+}
+
+// WriteTo hides the reader's own, which would not be counted.
+func (c *counted) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{c})
 }
 
 // withoutURL takes the method and address out of an error of net/http, which

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -281,8 +282,11 @@ func (c *Client) search(ctx context.Context, sql string, from, to int64, size in
 // codeNoStream: the stream has no row yet (contract §5.1).
 const codeNoStream = 20002
 
+// asked is how many rows are asked for by their ids in one search.
+const asked = 400
+
 // Missing asks by the batch's name: first how many of its rows there are, then
-// which.
+// which. Rows that may have come in other batches it asks for by their ids.
 func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]int, error) {
 	if !s.client.config.Admin.isSet() {
 		return nil, delivery.ErrBlind
@@ -290,18 +294,28 @@ func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]in
 	from, to := b.Span()
 	from, to = from-1_000_000, to+1_000_000
 	stream := s.client.config.StreamName(b.Topic)
-	if len(rows) == b.Len() {
-		found, err := s.client.search(ctx, fmt.Sprintf(`SELECT COUNT(*) AS n, COUNT(DISTINCT row_id) AS u FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, 1)
-		switch {
-		case errors.Is(err, ErrNoStream):
-			return rows, nil
-		case err != nil:
-			return nil, err
-		case len(found) == 1 && gjson.GetBytes(found[0], "u").Int() == int64(b.Distinct()):
-			return nil, nil
+	var found []json.RawMessage
+	var err error
+	switch {
+	case b.Scattered:
+		for some := range slices.Chunk(rows, asked) {
+			var more []json.RawMessage
+			if more, err = s.client.search(ctx, rowsByID(stream, b, some), from, to, len(some)+1); err != nil {
+				break
+			}
+			found = append(found, more...)
+		}
+	default:
+		if len(rows) == b.Len() {
+			found, err = s.client.search(ctx, fmt.Sprintf(`SELECT COUNT(*) AS n, COUNT(DISTINCT row_id) AS u FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, 1)
+			if err == nil && len(found) == 1 && gjson.GetBytes(found[0], "u").Int() == int64(b.Distinct()) {
+				return nil, nil
+			}
+		}
+		if err == nil {
+			found, err = s.client.search(ctx, fmt.Sprintf(`SELECT DISTINCT row_id FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, b.Len()+1)
 		}
 	}
-	found, err := s.client.search(ctx, fmt.Sprintf(`SELECT DISTINCT row_id FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, b.Len()+1)
 	if err != nil && !errors.Is(err, ErrNoStream) {
 		return nil, err
 	}
@@ -316,4 +330,15 @@ func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]in
 		}
 	}
 	return missing, nil
+}
+
+func rowsByID(stream string, b *delivery.Batch, rows []int) string {
+	sql := fmt.Appendf(nil, `SELECT DISTINCT row_id FROM "%s" WHERE row_id IN (`, stream)
+	for n, i := range rows {
+		if n > 0 {
+			sql = append(sql, ", "...)
+		}
+		sql = fmt.Appendf(sql, "'%s'", b.RowID(i))
+	}
+	return string(append(sql, ')'))
 }
