@@ -142,6 +142,7 @@ func (l *lane) begin(ctx context.Context) error {
 		return err
 	}
 	l.chain.Middle = l.place > 0
+	slog.Debug("loading", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "lane", l.log.Lane, "after", l.place, "again", l.planned)
 	return nil
 }
 
@@ -339,6 +340,7 @@ func (l *lane) launch(ctx, sending context.Context) error {
 		l.landed <- landing{s, err} // it was not sent
 		return err
 	}
+	slog.Debug("slice", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "lane", l.log.Lane, "first", s.first, "last", s.last, "rows", s.rows, "again", s.again)
 	failpoint.Hit("delivery.noted")
 	go func() {
 		deliverer := &sender{worker: l.worker, traffic: l.traffic, slice: s}
