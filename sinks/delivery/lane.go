@@ -294,12 +294,8 @@ func (l *lane) add(e Entry) (bool, error) {
 	l.open.check = checksum
 	l.Metrics.read(l.log, len(rows))
 	if len(l.planned) > 0 {
-		if e.Position < l.planned[0] {
-			return false, nil
-		}
 		l.open.again = e.Position == l.planned[0]
-		l.planned = l.planned[1:]
-		return true, nil
+		return e.Position >= l.planned[0], nil // it stays planned until it is cut
 	}
 	return l.open.full, nil
 }
@@ -328,6 +324,9 @@ func (l *lane) decode(m broker.Message) (schemas.RowHeader, []Row, error) {
 func (l *lane) launch(ctx, sending context.Context) error {
 	s := l.open
 	l.open = nil
+	if len(l.planned) > 0 && l.planned[0] <= s.last {
+		l.planned = l.planned[1:]
+	}
 	s.seal(l.name)
 	l.cut = append(l.cut, s)
 	l.flying++
