@@ -463,3 +463,49 @@ func TestWorkersShareAndTakeOver(t *testing.T) {
 		t.Errorf("%d rows stand, want 400", got)
 	}
 }
+
+// A kill run found it: the end of a slice that was read again and waited for its
+// turn was not in the cursor's note, and the next worker cut otherwise.
+func TestASliceThatWaitsToBeMadeAgainStaysPlanned(t *testing.T) {
+	b, s := newBroker(1), newStore()
+	f := newFeed(t, b)
+	hang := everything(delivery.Outcome{Class: delivery.Untouched, RetryAfter: time.Hour, Err: broke})
+	s.script = []answer{hang, hang, hang}
+	first := b.Handle()
+	w := run(t, first, s)
+	for n := range 3 {
+		f.say(enriched, 5, morning)
+		eventually(t, "a slice is sent", func() bool { return len(s.stored()) == 5*(n+1) })
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+
+	s.mu.Lock()
+	s.deaf = 1 << 30 // what it makes again stays on its way
+	s.mu.Unlock()
+	second := b.Handle()
+	w = run(t, second, s, func(c *delivery.Config) { c.InFlight, c.Worker = 1, "two" }) // two slices at a time
+	time.Sleep(2500 * time.Millisecond)                                                 // the lease, and then a cursor that is kept
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	if _, ends := cursor(t, b, enriched); len(ends) != 3 {
+		t.Errorf("planned are slices to %v, want 3", ends)
+	}
+	s.mu.Lock()
+	s.deaf = 0
+	s.mu.Unlock()
+	last := run(t, b, s, func(c *delivery.Config) { c.Worker = "three" })
+	end, _ := b.End(t.Context(), enriched)
+	f.say(enriched, 1, morning)
+	eventually(t, "what came later is stored", func() bool { return len(s.stored()) >= 16 })
+	if err := last.end(); err != nil {
+		t.Fatal(err)
+	}
+	if at, _ := cursor(t, b, enriched); at <= end || len(s.stored()) != 16 {
+		t.Errorf("the cursor is at %d, %d rows stand, want 16", at, len(s.stored()))
+	}
+}
