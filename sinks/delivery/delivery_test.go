@@ -98,6 +98,7 @@ func TestWhatFollowsFromEachClassOfOutcome(t *testing.T) {
 				all := slices.Compact(slices.Sorted(slices.Values(append(s.stored(), buried...))))
 				return slices.Equal(all, f.want())
 			})
+			time.Sleep(100 * time.Millisecond) // a worker that is told to stop asks no more
 			if err := w.end(); err != nil {
 				t.Fatal(err)
 			}

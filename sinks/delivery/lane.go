@@ -342,7 +342,7 @@ func (l *lane) launch(ctx, sending context.Context) error {
 	slog.Debug("slice", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "lane", l.log.Lane, "first", s.first, "last", s.last, "rows", s.rows, "again", s.again)
 	failpoint.Hit("delivery.noted")
 	go func() {
-		deliverer := &sender{worker: l.worker, traffic: l.traffic, slice: s}
+		deliverer := &sender{worker: l.worker, traffic: l.traffic, slice: s, working: ctx}
 		deliverer.bury = deliverer.toTopic
 		var err error
 		for _, b := range s.batches {

@@ -28,7 +28,7 @@ func Redrive(ctx context.Context, c Config, topic string, rows []Row) (Redriven,
 			s.put(w.Destination, &rows[n], n)
 		}
 		rows = rows[n:]
-		deliverer := &sender{worker: w, traffic: w.normal, slice: s, bury: func(_ context.Context, _ *Batch, rows []int, reason, _ string) error {
+		deliverer := &sender{worker: w, traffic: w.normal, slice: s, working: ctx, bury: func(_ context.Context, _ *Batch, rows []int, reason, _ string) error {
 			done.Refused[reason] += len(rows)
 			return nil
 		}}

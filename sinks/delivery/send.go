@@ -35,6 +35,9 @@ type sender struct {
 	*worker
 	traffic *traffic
 	slice   *slice
+	// working ends when nothing more is to be tried: what is on its way may come
+	// to its end.
+	working context.Context
 	// bury takes rows that cannot be stored; there is at least one.
 	bury func(ctx context.Context, b *Batch, rows []int, reason, detail string) error
 }
@@ -46,7 +49,7 @@ func (s *sender) deliver(ctx context.Context, b *Batch) error {
 
 // load is deliver for some rows. With doubtful they may be stored already.
 func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) error {
-	t := s.newTries(ctx, b)
+	t := s.newTries(b)
 	defer t.end()
 	resets, silent := 0, 0
 	for {
@@ -65,7 +68,7 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 		if rows, err = s.refuse(ctx, b, rows); err != nil || len(rows) == 0 {
 			return err
 		}
-		if err := s.traffic.window.acquire(ctx); err != nil {
+		if err := s.traffic.window.acquire(s.working); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -235,7 +238,6 @@ func (s *sender) missing(ctx context.Context, b *Batch, rows []int, t *tries) ([
 // tries is how one batch, or a part of it, is tried again and again.
 type tries struct {
 	*sender
-	ctx      context.Context
 	batch    *Batch
 	backoff  *backoff.ExponentialBackOff
 	began    time.Time
@@ -243,8 +245,8 @@ type tries struct {
 	stalling bool
 }
 
-func (s *sender) newTries(ctx context.Context, b *Batch) *tries {
-	return &tries{sender: s, ctx: ctx, batch: b, began: time.Now(), backoff: backoff.NewExponentialBackOff(
+func (s *sender) newTries(b *Batch) *tries {
+	return &tries{sender: s, batch: b, began: time.Now(), backoff: backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(s.Backoff), backoff.WithMaxInterval(s.MaxBackoff), backoff.WithMaxElapsedTime(0))}
 }
 
@@ -259,7 +261,7 @@ func (t *tries) pause(out *Outcome) error {
 		slog.Error("the store does not take rows: reading is held back, nothing is lost",
 			"sink", t.Group, "topic", t.batch.Topic, "partition", t.batch.Partition, "for", now.Sub(t.began).Round(time.Second), "error", out.Err)
 	}
-	return sleep(t.ctx, max(t.backoff.NextBackOff(), out.RetryAfter))
+	return sleep(t.working, max(t.backoff.NextBackOff(), out.RetryAfter))
 }
 
 func (t *tries) end() {

@@ -26,7 +26,7 @@ func newWindow(most int) *window {
 
 // acquire waits for a place.
 func (w *window) acquire(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		w.mu.Lock()
 		freed, ok := w.freed, w.used < w.limit
 		if ok {
@@ -39,9 +39,9 @@ func (w *window) acquire(ctx context.Context) error {
 		select {
 		case <-freed:
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
+	return ctx.Err()
 }
 
 // release gives a place back; an overload halves how many there are.
@@ -56,10 +56,4 @@ func (w *window) release(overloaded bool) {
 	}
 	close(w.freed)
 	w.freed = make(chan struct{})
-}
-
-func (w *window) size() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.limit
 }

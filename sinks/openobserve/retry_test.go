@@ -168,10 +168,10 @@ func TestEveryOutcomeOfTheRetryTable(t *testing.T) {
 				test.meddle(w)
 			}
 			w.settle()
+			time.Sleep(500 * time.Millisecond) // a worker that is told to stop asks no more
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
-			w.settle()
 			reasons, buried := w.letters()
 			if fmt.Sprint(reasons) != fmt.Sprint(test.letters) && len(reasons)+len(test.letters) > 0 {
 				t.Errorf("dead letters %v, want %v", reasons, test.letters)

@@ -45,7 +45,7 @@ type world struct {
 	said     map[string]bool
 }
 
-// front answers an attempt to load rows.
+// front answers an attempt to load rows of enriched.
 type front func(a *attempt)
 
 // attempt is the n-th (from 1) to load rows, given as JSON.
@@ -79,7 +79,7 @@ func newWorld(t *testing.T, config o2test.Config) *world {
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }, // as the server's own
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, "/_json") || strings.Contains(r.URL.Path, "_window/") {
+		if !strings.HasSuffix(r.URL.Path, "/flightlog_enriched/_json") {
 			proxy.ServeHTTP(rw, r)
 			return
 		}
