@@ -168,7 +168,7 @@ func TestEveryOutcomeOfTheRetryTable(t *testing.T) {
 				test.meddle(w)
 			}
 			w.settle()
-			time.Sleep(500 * time.Millisecond) // a worker that is told to stop asks no more
+			time.Sleep(1200 * time.Millisecond) // a worker that is told to stop asks no more
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
