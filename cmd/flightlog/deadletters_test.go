@@ -26,11 +26,10 @@ func TestDeadLettersAreSeenAndTriedAgain(t *testing.T) {
 		t.Helper()
 		return run(t, home, append(args, flags...)...)
 	}
-	said := newLoad(t, b, 1)
+	said := newLoad(t, b, 1, 0)
 	said.frame(50)
-	old := newLoad(t, b, 2)
-	old.facts, old.commits, old.age = 1_000_000, said.commits, 400*time.Hour
-	old.n = 4 // the same partition
+	old := newLoad(t, b, 2, 400*time.Hour)
+	old.next = 1 // another partition
 	old.frame(30)
 
 	// A server that takes rows of the last 5 hours only.
@@ -57,9 +56,9 @@ func TestDeadLettersAreSeenAndTriedAgain(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = sink.Process.Kill() })
 	var group letterGroup
-	for deadline := time.Now().Add(30 * time.Second); group.Count < int(old.rows); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); group.Count < int(old.Rows); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("dead letters %+v, want %d", group, old.rows)
+			t.Fatalf("dead letters %+v, want %d", group, old.Rows)
 		}
 		if text := flightlog("deadletters", "ls", "--reason", "outside_window", "--json"); text != "" {
 			if err := json.Unmarshal([]byte(text), &group); err != nil {
@@ -82,8 +81,8 @@ func TestDeadLettersAreSeenAndTriedAgain(t *testing.T) {
 		t.Errorf("group %+v", group)
 	}
 	each := strings.Split(strings.TrimSpace(flightlog("deadletters", "ls", "--each", "--json")), "\n")
-	if len(each) != int(old.rows) {
-		t.Errorf("%d lines, want %d", len(each), old.rows)
+	if len(each) != int(old.Rows) {
+		t.Errorf("%d lines, want %d", len(each), old.Rows)
 	}
 	one := gjson.Parse(each[0])
 	shown := gjson.Parse(flightlog("deadletters", "show", one.Get("row_id").Str[:12]))
@@ -124,7 +123,7 @@ func TestDeadLettersAreSeenAndTriedAgain(t *testing.T) {
 		}
 		return r
 	}
-	n := int(old.rows)
+	n := int(old.Rows)
 	if got, want := redrive(narrow, "--all", "--dry-run"), (redriven{Events: 1, Stored: n, Incomplete: 1, DryRun: true}); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("a dry run: %+v, want %+v", got, want)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	"github.com/flightlog/flightlog/broker/jetstream"
 	"github.com/flightlog/flightlog/broker/kafka"
 	"github.com/flightlog/flightlog/broker/kafka/kafkatest"
+	"github.com/flightlog/flightlog/loadtest/synthetic"
 	"github.com/flightlog/flightlog/schemas"
 	"github.com/flightlog/flightlog/sinks/delivery"
 	"github.com/flightlog/flightlog/sinks/openobserve"
@@ -64,11 +64,11 @@ func TestSinkKill(t *testing.T) {
 
 	// What is said: as fast as the kills come.
 	pace := time.Duration(kills) * 600 * time.Millisecond / time.Duration(rows/100)
-	said := newLoad(t, b, seed)
+	said := newLoad(t, b, seed, 0)
 	feeding := make(chan struct{})
 	go func() {
 		defer close(feeding)
-		for said.rows < int64(rows) {
+		for said.Rows < int64(rows) {
 			said.frame(100)
 			time.Sleep(pace)
 		}
@@ -236,87 +236,38 @@ func provisionStreams(t *testing.T, server *o2test.Server) {
 	}
 }
 
-// load says signed rows, and knows what they add up to.
+// load says signed rows to a broker, and knows what they add up to.
 type load struct {
-	t       *testing.T
-	b       broker.Broker
-	random  *rand.Rand
-	facts   int64
-	rows    int64
-	commits map[broker.Log]int64
-	costs   map[string]int64 // by model: SUM(sign * cost_nano_usd)
-	signs   map[string]int64 // SUM(sign)
-	n       int
-	age     time.Duration // of the facts, 3 hours more or less
+	*synthetic.Load
+	t    *testing.T
+	b    broker.Broker
+	next int // frame
 }
 
-func newLoad(t *testing.T, b broker.Broker, seed uint64) *load {
-	return &load{t: t, b: b, random: rand.New(rand.NewPCG(seed, 1)), commits: map[broker.Log]int64{}, costs: map[string]int64{}, signs: map[string]int64{}}
+// newLoad says facts of the last hours, or of a time before.
+func newLoad(t *testing.T, b broker.Broker, seed uint64, before time.Duration) *load {
+	return &load{Load: synthetic.New(seed, int64(seed)<<32, time.Now().Add(-3*time.Hour-before), 100*time.Millisecond), t: t, b: b}
 }
 
-var loadModels = []string{"claude-opus-4-7", "claude-sonnet-4-6", "claude-haiku-4-5"}
-
-// frame appends a frame of so many rows: facts, of which some are corrected at
-// once.
+// frame appends a frame of so many rows.
 func (l *load) frame(rows int) {
-	log := broker.Log{Topic: broker.Enriched, Partition: l.n % 4}
-	l.n++
-	var encoded [][]byte
-	say := func(r schemas.Enriched, version int64, sign int32) {
-		r.Version, r.Sign = version, sign
-		r.RowId = schemas.RowID(1, r.FactKey, version, sign)
-		encoded = append(encoded, r.AppendAvro(nil))
-		l.costs[r.Model] += int64(sign) * r.CostNanoUsd.Value
-		l.signs[r.Model] += int64(sign)
-		l.rows++
-	}
-	for len(encoded) < rows {
-		l.facts++
-		r := l.fact()
-		say(r, 1, 1)
-		if l.random.IntN(4) == 0 {
-			say(r, 2, -1)
-			r.CostNanoUsd.Value += l.random.Int64N(1000)
-			r.Team = "corrected"
-			say(r, 2, 1)
-		}
-	}
-	l.commits[log]++
-	n := l.commits[log]
-	header := schemas.RowHeader{Processor: "sessions", SourcePartition: int64(log.Partition), Generation: 1, FirstCommit: n, LastCommit: n, PreviousCommit: n - 1}
-	if _, err := l.b.Append(context.Background(), log, broker.AppendRows(nil, log.Topic, &header, encoded)); err != nil {
+	log := broker.Log{Topic: broker.Enriched, Partition: l.next % 4}
+	l.next++
+	if _, err := l.b.Append(context.Background(), log, l.Frame(log.Partition, rows)); err != nil {
 		l.t.Error(err)
 	}
 }
 
-func (l *load) fact() schemas.Enriched {
-	session := fmt.Sprintf("5f3c9e0a-1b2c-4d5e-8f90-%012x", l.facts/50)
-	tokens := l.random.Int64N(20_000)
-	r := schemas.Enriched{Generation: 1, Family: schemas.FamilyModel, Kind: schemas.KindModelRequest, Witnesses: "transcript,otlp",
-		CaptureMode: schemas.CaptureModeMetadata, OccurredAt: time.Now().Add(-l.age - time.Duration(l.random.IntN(3))*time.Hour).UnixMicro(),
-		DurationMs: schemas.SomeLong(l.random.Int64N(30_000)), Success: schemas.SomeBool(true), Org: "acme", Team: "platform",
-		User: fmt.Sprintf("dev%d@example.com", l.facts%997), Host: "laptop-" + strconv.Itoa(int(l.facts%997)), Repo: "git.example.com/acme/shop",
-		Branch: "feature/CART-" + strconv.Itoa(int(l.facts%313)), Workflow: "sdk-cli", Agent: "claude-code", AgentVersion: "2.1.330",
-		TaskId: "git.example.com/acme/shop#CART-" + strconv.Itoa(int(l.facts%313)), SessionId: session, RootSessionId: session,
-		PromptId: session[:24] + "p", RequestId: fmt.Sprintf("req_011CU%018x", l.facts), Model: loadModels[l.facts%3], ModelRequested: loadModels[l.facts%3],
-		StopReason: "tool_use", TokenInput: schemas.SomeLong(tokens % 100), TokenOutput: schemas.SomeLong(tokens), TokenCacheRead: schemas.SomeLong(tokens * 7),
-		TokenCacheWrite5m: schemas.SomeLong(tokens / 3), TokenCacheWrite1h: schemas.SomeLong(0), Platform: "firstParty", Speed: "standard",
-		CostNanoUsd: schemas.SomeLong(tokens * 15_001), CostUsd: schemas.SomeDouble(float64(tokens*15_001) / 1e9), CostGrade: schemas.CostGradeMeasured, PriceVersion: 1}
-	copy(r.FactKey[:], "fact")
-	binary.BigEndian.PutUint64(r.FactKey[8:], uint64(l.facts))
-	return r
-}
-
 // stands tells whether as many rows stand as were said.
 func (l *load) stands(server *o2test.Server, stream string) bool {
-	if int64(server.Count(stream)) < l.rows {
+	if int64(server.Count(stream)) < l.Rows {
 		return false
 	}
 	ids := map[string]bool{}
 	for row := range server.Stored(stream) {
 		ids[gjson.GetBytes(row, "row_id").Str] = true
 	}
-	return int64(len(ids)) >= l.rows
+	return int64(len(ids)) >= l.Rows
 }
 
 // check compares what is stored with what was said.
@@ -356,11 +307,11 @@ func (l *load) sums(t *testing.T, server *o2test.Server, stream string) {
 		costs[model] += sign * gjson.GetBytes(row, "cost_nano_usd").Int()
 		signs[model] += sign
 	}
-	t.Logf("%d rows were said, %d stand, missing %d, duplicates %d (%d of them in one batch)", l.rows, len(ids), l.rows-int64(len(ids)), raw-len(ids), sameBatch)
-	if int64(len(ids)) != l.rows {
-		t.Errorf("missing %d rows", l.rows-int64(len(ids)))
+	t.Logf("%d rows were said, %d stand, missing %d, duplicates %d (%d of them in one batch)", l.Rows, len(ids), l.Rows-int64(len(ids)), raw-len(ids), sameBatch)
+	if int64(len(ids)) != l.Rows {
+		t.Errorf("missing %d rows", l.Rows-int64(len(ids)))
 	}
-	if !maps.Equal(costs, l.costs) || !maps.Equal(signs, l.signs) {
-		t.Errorf("signed sums: nano-dollars %v and facts %v, want %v and %v", costs, signs, l.costs, l.signs)
+	if !maps.Equal(costs, l.Costs) || !maps.Equal(signs, l.Signs) {
+		t.Errorf("signed sums: nano-dollars %v and facts %v, want %v and %v", costs, signs, l.Costs, l.Signs)
 	}
 }

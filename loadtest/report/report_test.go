@@ -38,9 +38,9 @@ type load struct {
 	events int
 }
 
-// synthetic makes sessions of 27 events, as hooks and transcripts tell them,
+// ofSessions makes sessions of 27 events, as hooks and transcripts tell them,
 // in frames of a size; the time of their sessions goes on with first.
-func synthetic(first, sessions, frame int) *load {
+func ofSessions(first, sessions, frame int) *load {
 	l := &load{}
 	var waiting [partitions][][]byte
 	var ended [partitions][]schemas.Id
@@ -237,7 +237,7 @@ func wait(t *testing.T, p *progress, events int) {
 func throughput(t *testing.T, r rig, sessions, frame, workers int) {
 	b := r.connect(t)
 	defer b.Close()
-	l := synthetic(0, sessions, frame)
+	l := ofSessions(0, sessions, frame)
 	sending, brokerSending := spent(), r.broker()
 	send(t, b, l)
 	sending, brokerSending = spent()-sending, r.broker()-brokerSending
@@ -309,7 +309,7 @@ func TestStandstillWhenWorkersComeAndGo(t *testing.T) {
 		ctx, stopSending := context.WithCancel(t.Context())
 		go func() {
 			for n := 0; ctx.Err() == nil; n += 10 {
-				l := synthetic(n, 10, 100)
+				l := ofSessions(n, 10, 100)
 				send(t, b, l)
 				sent += l.events
 				time.Sleep(20 * time.Millisecond)
@@ -438,7 +438,7 @@ func TestMemoryOverTenMillionEvents(t *testing.T) {
 	next := events / 10
 	fmt.Print("| events | sessions | live heap, MB | state records | state, MB |\n| --- | --- | --- | --- | --- |\n")
 	for n, sent := 0, 0; sent < events; n += day / 24 {
-		l := synthetic(n, day/24, 100)
+		l := ofSessions(n, day/24, 100)
 		sent += l.events
 		for p, h := range harnesses {
 			h.Now += 3600e6

@@ -1,0 +1,365 @@
+package report
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	fastgzip "github.com/klauspost/compress/gzip"
+	"github.com/tidwall/gjson"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/loadtest/synthetic"
+	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/delivery"
+	"github.com/flightlog/flightlog/sinks/openobserve"
+	"github.com/flightlog/flightlog/sinks/openobserve/o2test"
+)
+
+// standIn is the variable that makes the test's binary a stand-in of OpenObserve
+// in a process of its own, until its input ends.
+const standIn = "FLIGHTLOG_REPORT_STANDIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(standIn) == "" {
+		os.Exit(m.Run())
+	}
+	server, err := o2test.Start(o2test.Config{AllowedUpTo: 9600})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(server.URL())
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	server.Close()
+}
+
+// startStandIn gives the address of a stand-in whose CPU is not ours.
+func startStandIn(t *testing.T) string {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), standIn+"=1")
+	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = c.Wait() })
+	var url string
+	if _, err := fmt.Fscanln(out, &url); err != nil {
+		t.Fatal(err)
+	}
+	makeStreams(t, url)
+	return url
+}
+
+func makeStreams(t *testing.T, url string) {
+	t.Helper()
+	config := openobserve.Config{}
+	for _, topic := range delivery.Topics {
+		columns, err := openobserve.Columns(topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := json.Marshal(map[string]any{"fields": columns, "settings": map[string]any{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, text := post(t, url+"/api/default/streams/"+config.StreamName(topic)+"?type=logs", "", body); status != http.StatusOK {
+			t.Fatalf("cannot make the stream of %s: %s", topic, text)
+		}
+	}
+}
+
+func post(t *testing.T, url, encoding string, body []byte) (int, string) {
+	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(o2test.DefaultRoot, o2test.DefaultRootPassword)
+	r.Header.Set("Content-Type", "application/json")
+	if encoding != "" {
+		r.Header.Set("Content-Encoding", encoding)
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.StatusCode, string(text)
+}
+
+// stands is how many rows a stream has.
+func stands(t *testing.T, url, stream string) int64 {
+	now := time.Now().UnixMicro()
+	sql := fmt.Sprintf(`{"query":{"sql":"SELECT COUNT(*) AS n FROM \"%s\"","start_time":%d,"end_time":%d,"size":1}}`, stream, now-9000*3600*1_000_000, now+3600*1_000_000)
+	status, text := post(t, url+"/api/default/_search?type=logs&use_cache=false", "", []byte(sql))
+	if status != http.StatusOK {
+		return 0
+	}
+	return gjson.Get(text, "hits.0.n").Int()
+}
+
+// rowsAsked is how many rows a row of the table loads.
+func rowsAsked() int {
+	if n, err := strconv.Atoi(os.Getenv("FLIGHTLOG_REPORT_ROWS")); err == nil {
+		return n
+	}
+	return 400_000
+}
+
+// frames of rows of the last hours, round the partitions.
+func frames(rows int) (messages [partitions][][]byte, said int64) {
+	l := synthetic.New(1, 0, time.Now().Add(-3*time.Hour), 20*time.Millisecond)
+	for p := 0; l.Rows < int64(rows); p = (p + 1) % partitions {
+		messages[p] = append(messages[p], l.Frame(p, 100))
+	}
+	return messages, l.Rows
+}
+
+const batch = 5000
+
+// TestSinkThroughput compares the sink on a broker with the same work without
+// one, and with the simple way. The stand-in runs in a process of its own: its
+// CPU is not counted, but it shares the cores.
+func TestSinkThroughput(t *testing.T) {
+	asked(t)
+	fmt.Print("| what | rows | rows/s | µs CPU/row, this process | ratio |\n| --- | --- | --- | --- | --- |\n")
+	messages, said := frames(rowsAsked())
+	var first float64
+	line := func(what string, load func(url string)) {
+		url := startStandIn(t)
+		cpu, started := spent(), time.Now()
+		load(url)
+		took := time.Since(started)
+		cpu = spent() - cpu
+		if got := stands(t, url, "flightlog_enriched"); got != said {
+			t.Errorf("%s: %d rows stand, want %d", what, got, said)
+		}
+		per := float64(cpu.Nanoseconds()) / 1000 / float64(said)
+		if first == 0 {
+			first = per
+		}
+		fmt.Printf("| %s | %d | %.0f | %.2f | %.2f |\n", what, said, float64(said)/took.Seconds(), per, per/first)
+	}
+	flat := slices.Concat(messages[:]...)
+	line("no broker: decode, append, gzip 1, POST, 4 at a time", func(url string) { plainly(t, url, flat, appendRows) })
+	line("no broker: decode, encoding/json, compress/gzip, POST, 4 at a time", func(url string) { plainly(t, url, flat, marshalRows) })
+	for _, sink := range []struct {
+		what  string
+		admin bool
+	}{{"sink on JetStream in the process, lazy, frames of 100, each batch read back", true}, {"the same, not read back", false}} {
+		r := jetStream(t, "", false)
+		b := r.connect(t)
+		for p, all := range messages {
+			for _, m := range all {
+				if _, err := b.Append(t.Context(), broker.Log{Topic: broker.Enriched, Partition: p}, m); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		line(sink.what, func(url string) { bySink(t, b, url, sink.admin, said) })
+		b.Close()
+	}
+}
+
+// plainly loads frames without a broker.
+func plainly(t *testing.T, url string, frames [][]byte, encode func(rows []schemas.Enriched) []byte) {
+	work := make(chan [][]byte)
+	var posters sync.WaitGroup
+	for range 4 {
+		posters.Go(func() {
+			var f schemas.EnrichedFrame
+			for some := range work {
+				var rows []schemas.Enriched
+				for _, m := range some {
+					if err := f.DecodeMessage(m); err != nil {
+						t.Error(err)
+					}
+					rows = append(rows, f.Rows...)
+				}
+				body := encode(rows)
+				if status, text := post(t, url+"/api/default/flightlog_enriched/_json", "gzip", body); status != http.StatusOK || !strings.Contains(text, `"failed":0`) {
+					t.Errorf("%d %s", status, text)
+				}
+			}
+		})
+	}
+	for some := range slices.Chunk(frames, batch/100) {
+		work <- some
+	}
+	close(work)
+	posters.Wait()
+}
+
+func appendRows(rows []schemas.Enriched) []byte {
+	text := []byte{'['}
+	for i := range rows {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = strconv.AppendInt(append(text, `{"_timestamp":`...), rows[i].OccurredAt, 10)
+		comma := len(text)
+		text = rows[i].AppendJSON(text)
+		text[comma] = ','
+	}
+	var body bytes.Buffer
+	w, _ := fastgzip.NewWriterLevel(&body, fastgzip.BestSpeed)
+	_, _ = w.Write(append(text, ']'))
+	_ = w.Close()
+	return body.Bytes()
+}
+
+// marshalRows is what one writes first: a map for each row, so that what is not
+// known stays away, and the standard library.
+func marshalRows(rows []schemas.Enriched) []byte {
+	maps := make([]map[string]any, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		m := map[string]any{"_timestamp": r.OccurredAt, "row_id": r.RowId.String(), "fact_key": r.FactKey.String(), "event_id": r.EventId.String(),
+			"sign": r.Sign, "version": r.Version, "generation": r.Generation, "final": r.Final, "family": r.Family.String(), "kind": r.Kind.String(),
+			"capture_mode": r.CaptureMode.String(), "occurred_at": r.OccurredAt, "user_source": r.UserSource.String(), "work_kind": r.WorkKind.String(),
+			"cost_grade": r.CostGrade.String(), "billing": r.Billing.String(), "price_version": r.PriceVersion, "success": r.Success.Value, "cost_usd": r.CostUsd.Value}
+		for name, v := range map[string]string{"witnesses": r.Witnesses, "org": r.Org, "team": r.Team, "user": r.User, "host": r.Host, "repo": r.Repo,
+			"branch": r.Branch, "workflow": r.Workflow, "agent": r.Agent, "agent_version": r.AgentVersion, "task_id": r.TaskId, "session_id": r.SessionId,
+			"root_session_id": r.RootSessionId, "prompt_id": r.PromptId, "request_id": r.RequestId, "model": r.Model, "model_requested": r.ModelRequested,
+			"stop_reason": r.StopReason, "query_source": r.QuerySource, "platform": r.Platform, "speed": r.Speed, "service_tier": r.ServiceTier} {
+			m[name] = v
+		}
+		for name, v := range map[string]schemas.OptLong{"duration_ms": r.DurationMs, "token_input": r.TokenInput, "token_output": r.TokenOutput,
+			"token_thinking": r.TokenThinking, "token_cache_read": r.TokenCacheRead, "token_cache_write_5m": r.TokenCacheWrite5m,
+			"token_cache_write_1h": r.TokenCacheWrite1h, "cost_nano_usd": r.CostNanoUsd, "cost_nano_usd_max": r.CostNanoUsdMax} {
+			m[name] = v.Value
+		}
+		maps[i] = m
+	}
+	text, _ := json.Marshal(maps)
+	var body bytes.Buffer
+	w := gzip.NewWriter(&body)
+	_, _ = w.Write(text)
+	_ = w.Close()
+	return body.Bytes()
+}
+
+// openSink is the sink as the command runs it.
+func openSink(t *testing.T, url string, admin bool) *openobserve.Sink {
+	t.Helper()
+	account := openobserve.Account{User: o2test.DefaultRoot, Password: o2test.DefaultRootPassword}
+	config := openobserve.Config{URL: url, Loading: account}
+	if admin {
+		config.Admin = account
+	}
+	s, err := openobserve.Open(t.Context(), config, delivery.Topics, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// bySink loads what stands in the topic.
+func bySink(t *testing.T, b broker.Broker, url string, admin bool, said int64) {
+	s := openSink(t, url, admin)
+	defer s.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- delivery.Run(ctx, delivery.Config{Broker: b, Destination: s, Group: "openobserve", Worker: "report"})
+	}()
+	for deadline := time.Now().Add(10 * time.Minute); stands(t, url, "flightlog_enriched") < said && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCriticalRowOvertakesAMillion says how long a critical finding takes from
+// the broker's acknowledgement to the store while a million rows are loaded.
+func TestCriticalRowOvertakesAMillion(t *testing.T) {
+	asked(t)
+	rows := 1_000_000
+	if n := rowsAsked(); n < 400_000 {
+		rows = n
+	}
+	stored := make(chan time.Time, 1)
+	server, err := o2test.Start(o2test.Config{AllowedUpTo: 9600, OnIngest: func(stream string, _ int) {
+		if strings.HasSuffix(stream, "flightlog_findings") {
+			stored <- time.Now()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	makeStreams(t, server.URL())
+	r := jetStream(t, "", false)
+	b := r.connect(t)
+	defer b.Close()
+	messages, said := frames(rows)
+	for p, all := range messages {
+		for _, m := range all {
+			if _, err := b.Append(t.Context(), broker.Log{Topic: broker.Enriched, Partition: p}, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s := openSink(t, server.URL(), true)
+	defer s.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- delivery.Run(ctx, delivery.Config{Broker: b, Destination: s, Group: "openobserve", Worker: "report"})
+	}()
+	for server.Count("flightlog_enriched") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	var took []time.Duration
+	for n := 0; server.Count("flightlog_enriched") < int(said)*9/10; n++ {
+		at := time.Now().UnixMicro()
+		finding := schemas.Finding{Sign: 1, Version: 1, Generation: 1, Kind: "secret", Severity: schemas.SeverityCritical, Subject: "s", FirstSeen: at, LastSeen: at}
+		finding.FindingId = schemas.FactKey("report", schemas.KindToolCall, strconv.Itoa(n))
+		finding.RowId = schemas.RowID(1, finding.FindingId, 1, 1)
+		header := schemas.RowHeader{Processor: "sessions", SourcePartition: int64(n % partitions), Generation: 1,
+			FirstCommit: int64(n/partitions + 1), LastCommit: int64(n/partitions + 1), PreviousCommit: int64(n / partitions)}
+		message := broker.AppendRows(nil, broker.Findings, &header, [][]byte{finding.AppendAvro(nil)})
+		if _, err := b.Append(t.Context(), broker.Log{Topic: broker.Findings, Partition: n % partitions, Lane: schemas.LaneCritical}, message); err != nil {
+			t.Fatal(err)
+		}
+		appended := time.Now()
+		took = append(took, (<-stored).Sub(appended))
+		time.Sleep(20 * time.Millisecond)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	fmt.Printf("%d critical rows while %d rows were queued (%d loaded meanwhile): appended to stored p50 %v, p99 %v, longest %v\n",
+		len(took), said, server.Count("flightlog_enriched"), percentile(took, 0.5), percentile(took, 0.99), slices.Max(took))
+	if p99 := percentile(took, 0.99); p99 > 250*time.Millisecond {
+		t.Errorf("p99 %v, want 250 ms at most", p99)
+	}
+}
