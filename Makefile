@@ -57,7 +57,11 @@ bench-import: ## CPU of import on 250 MB of transcripts, beside ccusage where th
 
 .PHONY: bench-engine
 bench-engine: ## events/s, CPU, commit latency by broker, frame and workers; restore; memory (Kafka too where FLIGHTLOG_KAFKA_JARS is set)
-	FLIGHTLOG_REPORT=1 $(GO) test -count=1 -timeout 60m -v ./loadtest/report
+	FLIGHTLOG_REPORT=1 $(GO) test -count=1 -timeout 60m -v -skip '^(TestSinkThroughput|TestCriticalRow)' ./loadtest/report
+
+.PHONY: bench-sink
+bench-sink: ## rows/s and CPU per row of the OpenObserve sink against the same work without a broker; a critical row beside a million
+	FLIGHTLOG_REPORT=1 $(GO) test -count=1 -timeout 30m -v -run '^(TestSinkThroughput|TestCriticalRow)' ./loadtest/report
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME
@@ -104,6 +108,13 @@ test-kill: $(if $(filter jetstream%,$(BROKER)),,$(KAFKA_JARS)/fetched) ## kills 
 	FLIGHTLOG_KAFKA_JARS=$(KAFKA_JARS) bin/chaos -broker "$(BROKER)" -kills $(if $(filter file,$(origin KILLS)),0,$(KILLS)) \
 		-seed $(or $(SEED),1) -report $(or $(REPORT),bin/kills)
 	$(if $(BROKER),,$(GO) test -tags quick -count=1 -timeout 20m -run '^TestAKillRunFindsBugs' ./loadtest/chaos)
+
+.PHONY: test-sink
+test-sink: $(KAFKA_JARS)/fetched ## a million rows into a stand-in of OpenObserve under faults, 200 kills -9 of the sink; a smaller run on a real Kafka: ROWS=n SINK_KILLS=n SEED=s
+	FLIGHTLOG_SINK_ROWS=$(or $(ROWS),1000000) FLIGHTLOG_SINK_KILLS=$(or $(SINK_KILLS),200) FLIGHTLOG_SINK_SEED=$(or $(SEED),1) \
+		$(GO) test -count=1 -timeout 30m -v -run '^TestSinkKill$$' ./cmd/flightlog
+	FLIGHTLOG_SINK_BROKER=kafka FLIGHTLOG_KAFKA_JARS=$(KAFKA_JARS) FLIGHTLOG_SINK_ROWS=100000 FLIGHTLOG_SINK_KILLS=10 \
+		$(GO) test -count=1 -timeout 15m -v -run '^TestSinkKill$$' ./cmd/flightlog
 
 SEEDS ?= 200000
 
