@@ -39,8 +39,9 @@ var arrows = map[string]struct{ code, tests []string }{
 	"sinks":                {[]string{"schemas", "broker"}, []string{"loadtest/recordings"}},
 	"loadtest":             {[]string{"schemas", "broker", "producers", "processors", "sinks"}, nil},
 	"loadtest/recordings":  {[]string{"schemas"}, nil},
+	"deploy":               {nil, []string{"schemas", "broker", "sinks"}},
 	"docs":                 {[]string{"schemas"}, []string{"broker", "loadtest/recordings"}},
-	"cmd":                  {[]string{"schemas", "broker", "producers", "processors", "sinks", "loadtest"}, nil},
+	"cmd":                  {[]string{"schemas", "broker", "producers", "processors", "sinks", "loadtest", "deploy"}, nil},
 	"cmd/flightlog-hook":   {[]string{"producers/spool"}, []string{"loadtest/recordings"}},
 }
 
@@ -154,7 +155,7 @@ func TestEveryImportFollowsTheArrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, room := range []string{"schemas", "broker", "producers", "processors", "sinks", "loadtest", "cmd"} {
+	for _, room := range []string{"schemas", "broker", "producers", "processors", "sinks", "loadtest", "deploy", "cmd"} {
 		if !seen[room] {
 			t.Errorf("no Go file of %s was looked at", room)
 		}
@@ -204,6 +205,11 @@ func TestTheArrowsTellRightFromWrong(t *testing.T) {
 		{source{name: "sinks/files/files.go", imports: ours("cmd/flightlog")}, "imports cmd/flightlog"},
 		{source{name: "loadtest/recordings/recordings.go", imports: ours("broker")}, "imports broker"},
 		{source{name: "loadtest/replay/replay.go", imports: ours("producers", "broker/jetstream", "sinks/files")}, ""},
+		{source{name: "deploy/openobserve/openobserve.go", imports: []string{"embed"}}, ""},
+		{source{name: "deploy/openobserve/openobserve.go", imports: ours("sinks/openobserve")}, "imports sinks/openobserve"},
+		{source{name: "deploy/openobserve/overview_test.go", imports: ours("deploy/openobserve", "sinks/openobserve/o2test", "schemas")}, ""},
+		{source{name: "sinks/openobserve/provision.go", imports: ours("deploy/openobserve")}, "imports deploy/openobserve"},
+		{source{name: "cmd/flightlog/provisionopenobserve.go", imports: ours("deploy/openobserve", "sinks/openobserve")}, ""},
 		{source{name: "cmd/flightlog/main.go", imports: ours("producers", "processors/engine", "sinks/files", "broker/jetstream", "loadtest/recordings")}, ""},
 		{source{name: "cmd/flightlog-hook/main.go", imports: ours("producers/spool")}, ""},
 		{source{name: "cmd/flightlog-hook/main.go", imports: ours("schemas")}, "imports schemas"},

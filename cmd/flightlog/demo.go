@@ -18,13 +18,16 @@ func demoCommand() *cobra.Command {
 		Short: "See it work: real recorded sessions through the whole pipeline",
 		Long: `Unpacks the recorded Claude Code sessions that come with Flightlog and imports
 them into a data folder of the demo's own, through the embedded broker and the
-processors, as 'flightlog import' does with the sessions of this machine.`,
+processors, as 'flightlog import' does with the sessions of this machine.
+` + shiftHelp + ` The
+data folder is a new one each time, so it can be given every time.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return demo(c.Context(), c, o) },
 	}
 	c.Flags().StringVar(&o.out, "out", "", "folder for the rows (default a new temporary folder)")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
+	shiftFlag(c, &o.shiftToNow)
 	return c
 }
 

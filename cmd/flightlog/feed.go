@@ -46,13 +46,9 @@ func newFeed(ctx context.Context, s *shipper.Shipper) *feed {
 
 // Event implements producers.Sink.
 func (f *feed) Event(e *schemas.Event) error {
-	at := e.OccurredAt
-	if e.Signal == schemas.SignalSpan {
-		at += e.DurationMs.Value * 1000 // a span is told of when it ends
-	}
 	start := len(f.arena)
 	f.arena = e.AppendAvro(f.arena)
-	f.waiting = append(f.waiting, waiting{at, start, len(f.arena), f.shipper.Partition(producers.PartitionKey(e))})
+	f.waiting = append(f.waiting, waiting{toldAt(e), start, len(f.arena), f.shipper.Partition(producers.PartitionKey(e))})
 	f.count.events++
 	if e.SessionId != "" && !f.ending[e.SessionId] {
 		f.ending[e.SessionId] = true

@@ -25,8 +25,9 @@ import (
 // importOptions are the flags of import.
 type importOptions struct {
 	place
-	out, mode, org string
-	json           bool
+	out, mode, org   string
+	json, shiftToNow bool
+	now              func() time.Time // nil = time.Now
 }
 
 func importCommand() *cobra.Command {
@@ -41,9 +42,15 @@ folder with hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndj
 and projects/. What it cannot read becomes a dead letter with file and line.
 
 It ends when every session that it brought has its final rows. The same input
-again adds nothing. If 'flightlog up' runs on the data folder, it is used.`,
+again adds nothing. If 'flightlog up' runs on the data folder, it is used.
+` + shiftHelp + `
+That is for demos on a fresh installation, with fresh sinks: the ids stay, so the
+same sessions are the same facts. A session of which there are rows is refused;
+and do not import the sessions again without the flag, for a fact would then
+take its times from either. It reads the input twice.`,
 		Example: `  flightlog import ~/.claude/projects --out rows
-  flightlog import recordings/success --json`,
+  flightlog import recordings/success --json
+  flightlog import recordings --data demo --shift-to-now`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("nothing to import: give a path, e.g. ~/.claude/projects (see flightlog import --help)")
@@ -62,6 +69,7 @@ func importFlags(c *cobra.Command, o *importOptions) {
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
+	shiftFlag(c, &o.shiftToNow)
 }
 
 func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOptions) error {
@@ -118,7 +126,17 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 	}
 	f := newFeed(ctx, ship)
 	sink := redaction.NewSink(mode, f)
-	bar := progress(sources)
+	if o.shiftToNow {
+		if o.now == nil {
+			o.now = time.Now
+		}
+		shift, err := in.shiftToNow(ctx, sources, o.now(), f)
+		if err != nil {
+			return nil, cause(ctx, err)
+		}
+		sink = redaction.NewSink(mode, shift)
+	}
+	bar := progress(sources, "importing")
 	var bytes int64
 	var unread []error
 	for i, s := range sources {
@@ -247,7 +265,7 @@ func normalSlice(c *schemas.Commit) schemas.Slice {
 // bar is a progress bar on a terminal, and nothing elsewhere.
 type bar struct{ *progressbar.ProgressBar }
 
-func progress(sources []source) bar {
+func progress(sources []source, doing string) bar {
 	var total int64
 	for _, s := range sources {
 		total += s.size
@@ -256,7 +274,7 @@ func progress(sources []source) bar {
 		return bar{}
 	}
 	return bar{progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr),
-		progressbar.OptionShowBytes(true), progressbar.OptionSetDescription("importing"),
+		progressbar.OptionShowBytes(true), progressbar.OptionSetDescription(doing),
 		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))}
 }
 

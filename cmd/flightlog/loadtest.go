@@ -39,7 +39,7 @@ type replayOptions struct {
 	place
 	replay.Options
 	speed, start, expect string
-	json                 bool
+	json, shiftToNow     bool
 }
 
 func replayCommand() *cobra.Command {
@@ -57,7 +57,11 @@ the broker makes rows of it, at the same time or later.
 With one seed and one start every run sends the same events in the same order
 per partition; what arrives twice is merged. For other sessions give another
 seed. --expect writes what the rows must add up to: facts by kind, and the bill
-by what the model's endpoint answered, where DIR holds endpoint.ndjson.`,
+by what the model's endpoint answered, where DIR holds endpoint.ndjson.
+
+Times are near now unless --start says otherwise: with --speed above 0 sessions
+happen while they are sent; else they end within the hour before. --shift-to-now
+makes the last of these end just now. Requests are priced as of the copy's times.`,
 		Example: `  flightlog loadtest replay --sessions 1000 --expect expected.json
   flightlog loadtest replay --for 1m --speed 10 --rate 5000 --duplicates 0.05 --late 0.02`,
 		Args: cobra.MaximumNArgs(1),
@@ -71,6 +75,7 @@ by what the model's endpoint answered, where DIR holds endpoint.ndjson.`,
 	f.Float64Var(&o.Rate, "rate", 0, "events per second, sent when they are due however slow the broker is (default as speed, sessions and time give it)")
 	f.Uint64Var(&o.Seed, "seed", 0, "chooses ids, order, and what is sent twice or late; 0 = another one each time")
 	f.StringVar(&o.start, "start", "", "time that the sessions' times are counted from, as 2006-01-02T15:04:05Z (default now)")
+	f.BoolVar(&o.shiftToNow, "shift-to-now", false, "let the newest event lie at now, when the run begins; not with --start")
 	f.StringVar(&o.Org, "org", "loadtest", "organisation that the sessions belong to")
 	f.Float64Var(&o.Duplicates, "duplicates", 0, "share of events that are sent twice, 0 to 1")
 	f.Float64Var(&o.Late, "late", 0, "share of events that are held back, 0 to 1")
@@ -86,6 +91,9 @@ func runReplay(ctx context.Context, c *cobra.Command, paths []string, o replayOp
 		if o.Speed, err = strconv.ParseFloat(o.speed, 64); err != nil {
 			return fmt.Errorf("cannot use --speed %q: want max or a number", o.speed)
 		}
+	}
+	if o.EndAtStart = o.shiftToNow; o.shiftToNow && o.start != "" {
+		return fmt.Errorf("cannot use --shift-to-now with --start %q: it starts now", o.start)
 	}
 	if o.start != "" {
 		if o.Start, err = time.Parse(time.RFC3339, o.start); err != nil {

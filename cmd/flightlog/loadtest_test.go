@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/loadtest/recordings"
 	"github.com/flightlog/flightlog/loadtest/replay"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 // replaying runs loadtest replay and gives what it prints.
@@ -96,7 +98,51 @@ func TestReplayTellsWhatItSent(t *testing.T) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
+	if _, err := replaying(t, dir, "--data", t.TempDir(), "--shift-to-now", "--start", "2026-11-23T12:00:00Z"); err == nil || !strings.Contains(err.Error(), "cannot use --shift-to-now with --start") {
+		t.Errorf("two times to start from: %v", err)
+	}
 	if _, err := replaying(t, t.TempDir(), "--data", t.TempDir()); err == nil || !strings.Contains(err.Error(), "nothing to replay") {
 		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+func TestAShiftedReplayHasJustHappened(t *testing.T) {
+	dir, data, expect := filepath.Join(recordings.Dir(t), "success"), t.TempDir(), filepath.Join(t.TempDir(), "expected.json")
+	before := time.Now()
+	if _, err := replaying(t, dir, "--data", data, "--sessions", "3", "--seed", "1", "--shift-to-now", "--expect", expect); err != nil {
+		t.Fatal(err)
+	}
+	var expected replay.Expectation
+	text, err := os.ReadFile(expect)
+	if err == nil {
+		err = json.Unmarshal(text, &expected)
+	}
+	if err != nil || expected.Start.Before(before) || expected.Start.After(time.Now()) {
+		t.Fatalf("%v: it started at %v, want between %v and now", err, expected.Start, before)
+	}
+	var newest int64
+	in, err := startOrJoin(t.Context(), data, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	err = rows(t.Context(), in.broker, broker.Events, func(payload []byte) error {
+		var f schemas.Frame
+		if f.DecodeMessage(payload) != nil {
+			return nil // a control record
+		}
+		for _, segment := range f.Segments {
+			for _, encoded := range segment.Events {
+				var e schemas.Event
+				if _, err := e.DecodeAvro(encoded); err != nil {
+					return err
+				}
+				newest = max(newest, toldAt(&e))
+			}
+		}
+		return nil
+	})
+	if err != nil || newest != expected.Start.UnixMicro() {
+		t.Errorf("%v: the newest event is %v old at the start", err, expected.Start.Sub(time.UnixMicro(newest)))
 	}
 }

@@ -12,9 +12,9 @@ import (
 func provisionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "provision",
-		Short: "Make what Flightlog needs elsewhere: broker",
+		Short: "Make what Flightlog needs elsewhere: broker, openobserve",
 	}
-	c.AddCommand(provisionBrokerCommand())
+	c.AddCommand(provisionBrokerCommand(), provisionOpenObserveCommand())
 	return c
 }
 

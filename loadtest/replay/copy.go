@@ -27,7 +27,12 @@ type copyOf struct {
 func (p *plan) copyOf(number int64) *copyOf {
 	name := nameOf(p.seed, number)
 	c := &copyOf{pattern: p.patternOf(number), number: number, at: p.beginOf(number)}
-	if c.begin = p.start + c.at; !p.live {
+	switch {
+	case p.live:
+		c.begin = p.start + c.at
+	case p.endAtStart && number == 0:
+		c.begin = p.start - c.length()
+	default:
 		c.begin = p.start - c.length() - int64(mix(uint64(name))%uint64(past.Microseconds()))
 	}
 	c.ids = bytes.Clone(c.pattern.ids)

@@ -45,6 +45,10 @@ type Options struct {
 	Seed uint64
 	// Start is the time that the copies' times are counted from; zero = now.
 	Start time.Time
+	// EndAtStart makes the newest event of the run lie at Start: with Speed 0 the
+	// first copy ends then, not somewhere in the hour before. With Speed given,
+	// sessions go on from Start at the pace of the clock, and it does nothing.
+	EndAtStart bool
 	// Duplicates is the share of events that are sent twice, half of the second
 	// times at once, half up to LateBy later.
 	Duplicates float64
@@ -115,6 +119,7 @@ type plan struct {
 	seed       uint64
 	start      int64 // µs since 1970
 	live       bool  // events are due by the clock: Speed is given
+	endAtStart bool
 	most       int64 // copies; 0 = no limit
 	spacing    int64 // between the begins of two copies, µs
 	duplicates share
@@ -131,7 +136,7 @@ const together = 64
 const past = time.Hour
 
 func newPlan(all []*Recording, o Options, partitions int) (*plan, error) {
-	p := &plan{partitions: partitions, seed: o.Seed, start: o.Start.UnixMicro(), live: o.Speed > 0,
+	p := &plan{partitions: partitions, seed: o.Seed, start: o.Start.UnixMicro(), live: o.Speed > 0, endAtStart: o.EndAtStart,
 		duplicates: shareOf(o.Duplicates), late: shareOf(o.Late), lateBy: o.LateBy.Microseconds()}
 	speed := o.Speed
 	if !p.live {

@@ -491,6 +491,57 @@ func TestTheRowsOfACopyAreThoseOfTheRecordingButForIdsAndTimes(t *testing.T) {
 	}
 }
 
+func TestTheNewestEventLiesAtTheStart(t *testing.T) {
+	all := recordAll(t)
+	for name, o := range map[string]Options{"one": {Sessions: 1, Seed: 3}, "many, some of them late": {Sessions: 200, Seed: 3, Late: 0.2, LateBy: time.Minute}} {
+		times := func(o Options) (newest int64, of map[schemas.Id]int64) {
+			b, _, _ := replay(t, all, o)
+			of = map[schemas.Id]int64{}
+			for p := range b.logs {
+				b.events(t, p, func(_ *schemas.Segment, e *schemas.Event) {
+					at := e.OccurredAt
+					if e.Signal == schemas.SignalSpan {
+						at += e.DurationMs.Value * 1000
+					}
+					newest, of[schemas.SessionKey("loadtest", e.SessionId)] = max(newest, at), at
+				})
+			}
+			return newest, of
+		}
+		before, was := times(o)
+		o.EndAtStart = true
+		newest, is := times(o)
+		if newest != start.UnixMicro() || before >= newest {
+			t.Errorf("%s: the newest event is %v before the start, without the option %v", name, start.Sub(time.UnixMicro(newest)), start.Sub(time.UnixMicro(before)))
+		}
+		moved := 0
+		for session, at := range is {
+			if at != was[session] {
+				moved++
+			}
+		}
+		if copies := len(is); moved == 0 || moved > 3 || moved == copies && copies > 3 {
+			t.Errorf("%s: %d of %d sessions were moved, want those of the first copy", name, moved, copies)
+		}
+	}
+}
+
+func TestALiveReplayIsAtItsStartAsItIs(t *testing.T) {
+	o := Options{Sessions: 3, Seed: 3, Speed: 1000}
+	b, _, _ := replay(t, []*Recording{record(t, "success")}, o)
+	o.EndAtStart = true
+	same, _, _ := replay(t, []*Recording{record(t, "success")}, o)
+	events := func(b *input) (ids []string) {
+		for p := range b.logs {
+			b.events(t, p, func(_ *schemas.Segment, e *schemas.Event) { ids = append(ids, e.EventId.String()) })
+		}
+		return ids
+	}
+	if got, want := events(same), events(b); !slices.Equal(got, want) || len(got) == 0 {
+		t.Errorf("%d events differ from %d without the option", len(got), len(want))
+	}
+}
+
 func TestASpanIsSentWhenItEnds(t *testing.T) {
 	spans, before := 0, int64(0)
 	for _, sent := range newPattern(record(t, "otlp-all"), 10).templates {

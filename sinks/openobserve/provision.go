@@ -245,7 +245,7 @@ func (p *provisioner) window(ctx context.Context) ([]Change, error) {
 	need := max(time.Duration(cmp.Or(p.layout.RetentionDays, DefaultRetentionDays))*24*time.Hour, topicsKeep)
 	says := fmt.Sprintf("the server takes rows of up to %d h back and %d h ahead", hours(w.Back), hours(w.Ahead))
 	if w.Back < need {
-		says += fmt.Sprintf("; later ones become dead letters (%s), though topics and streams keep rows for up to %d h: start the server with ZO_INGEST_ALLOWED_UPTO=%d",
+		says += fmt.Sprintf("; older ones become dead letters (%s), though topics and streams keep rows for up to %d h: start the server with ZO_INGEST_ALLOWED_UPTO=%d",
 			OutsideWindow, hours(need), hours(need))
 	}
 	return []Change{{Action: Note, Object: "window", Says: says}}, nil

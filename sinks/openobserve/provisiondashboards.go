@@ -259,7 +259,12 @@ func (p *provisioner) dashboard(ctx context.Context, file []byte) ([]Change, err
 	case err != nil:
 		return nil, err
 	case len(ours) > 0:
-		return p.updateDashboard(w, ours[0], false), nil
+		changes := p.updateDashboard(w, ours[0], false)
+		if len(ours) > 1 {
+			changes = append(changes, Change{Action: Note, Object: "dashboard", Name: w.title,
+				Says: fmt.Sprintf("it is there %d times, as two runs at once make it; only the first is kept up: delete the others, or --remove all and provision again", len(ours))})
+		}
+		return changes, nil
 	case len(others) > 0:
 		return []Change{{Action: Problem, Object: "dashboard", Name: w.title, Says: fmt.Sprintf(
 			"the folder %s holds one of this title that was not made by 'flightlog provision openobserve' (it bears no mark of it): it is left alone. Rename it, and run this again", folderName)}}, nil

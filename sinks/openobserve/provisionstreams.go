@@ -90,7 +90,7 @@ func (p *provisioner) stream(ctx context.Context, topic string) ([]Change, error
 			}})
 	}
 	changes = append(changes, otherTypes(name, have.Schema, columns)...)
-	if keys := gjson.ParseBytes(settings.PartitionKeys); len(keys.Map())+len(keys.Array()) > 0 {
+	if keys := gjson.ParseBytes(settings.PartitionKeys); keys.Get("@values.#").Int() > 0 && keys.Type != gjson.Null {
 		changes = append(changes, Change{Action: Note, Object: "stream", Name: name,
 			Says: "it has partition keys, which cannot be taken back and multiply files and memory: a new generation has none"})
 	}
