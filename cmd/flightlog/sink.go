@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -146,11 +147,15 @@ func (in *installation) load(ctx context.Context, o sinkOptions, a *admin) error
 		return err
 	}
 	defer sink.Close()
-	return delivery.Run(ctx, delivery.Config{
+	err = delivery.Run(ctx, delivery.Config{
 		Broker: in.broker, Destination: sink, Group: "openobserve", Worker: workerName(),
 		Topics: o.topics, Window: sink.Window().Back, SkipLost: o.skipLost,
 		Metrics: a.sinks, Status: a.loading(),
 	})
+	if errors.Is(err, broker.ErrNotProvisioned) {
+		err = fmt.Errorf("%w ('flightlog provision broker' makes what is missing)", err)
+	}
+	return err
 }
 
 // longestKept is the longest time that a message of the topics is kept, and so

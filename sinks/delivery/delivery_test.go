@@ -3,8 +3,10 @@ package delivery_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -509,4 +511,48 @@ func TestASliceThatWaitsToBeMadeAgainStaysPlanned(t *testing.T) {
 	if at, _ := cursor(t, b, enriched); at <= end || len(s.stored()) != 16 {
 		t.Errorf("the cursor is at %d, %d rows stand, want 16", at, len(s.stored()))
 	}
+}
+
+func TestTheAlarmIsRaisedWhenTheSinkIsHalfAWindowBehind(t *testing.T) {
+	var log lines
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	b, s := newBroker(1), newStore()
+	f := newFeed(t, b)
+	for range 1000 {
+		s.script = append(s.script, nothing(delivery.Outcome{Class: delivery.Untouched, Err: errors.New("connection refused")}))
+	}
+	f.say(enriched, 2, morning)
+	w := run(t, b, s, func(c *delivery.Config) { c.Window = 4 * time.Second })
+	time.Sleep(1500 * time.Millisecond)
+	if text := log.String(); strings.Contains(text, "so far behind") {
+		t.Errorf("too early: %s", text)
+	}
+	eventually(t, "the alarm is raised", func() bool { return strings.Contains(log.String(), "so far behind") })
+	s.mu.Lock()
+	s.script = nil
+	s.mu.Unlock()
+	eventually(t, "all is stored", func() bool { return slices.Equal(s.stored(), f.want()) })
+	if err := w.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -1,6 +1,13 @@
 package openobserve_test
 
 import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -173,5 +180,56 @@ func TestPasswordsAreNeverTold(t *testing.T) {
 	config := openobserve.Config{URL: "http://127.0.0.1:1", Loading: openobserve.Account{User: "u", Password: "topsecret", PasswordFile: "/none"}}
 	if err := config.Validate(); err == nil || strings.Contains(err.Error(), "topsecret") {
 		t.Errorf("Validate: %v", err)
+	}
+}
+
+func TestTheCertificateIsCheckedAgainstTheGivenAuthorities(t *testing.T) {
+	w := newWorld(t, o2test.Config{})
+	w.makeStreams()
+	to, err := url.Parse(w.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(to))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	authorities := t.TempDir() + "/ca.pem"
+	write(t, authorities, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})))
+	config := w.config()
+	config.URL = secure.URL
+	if _, err := openobserve.Open(t.Context(), config, delivery.Topics, 0); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a certificate of an unknown authority: %v", err)
+	}
+	config.CAFile = authorities
+	s, err := openobserve.Open(t.Context(), config, delivery.Topics, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w.say(recent(3)...)
+	stop := w.run(s)
+	w.settle()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	config.CAFile = t.TempDir() + "/none"
+	if err := config.Validate(); err == nil || !strings.Contains(err.Error(), "ca_file") {
+		t.Errorf("a file of authorities that is not there: %v", err)
+	}
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	w := newWorld(t, o2test.Config{})
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the request and its password %v went elsewhere", r.Header["Authorization"] != nil)
+	}))
+	t.Cleanup(elsewhere.Close)
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(server.Close)
+	config := w.config()
+	config.URL = server.URL
+	if _, err := openobserve.Open(t.Context(), config, delivery.Topics, 0); err == nil {
+		t.Error("a redirect is taken for an answer")
 	}
 }

@@ -287,21 +287,19 @@ func (s *Server) commit(l *life, key streamKey, b *batch, packed []byte) bool {
 		crash()
 	}
 	st := s.streams[key]
-	return st != nil && st.append(b, packed, s.now().UnixMicro(), s.serial.Add(1), s.config.ColumnLimit)
+	return st != nil && st.append(b, packed, s)
 }
 
-// create makes a stream that is not there. It tells whether it was not.
-func (s *Server) create(key streamKey) bool {
+// create makes a stream, if it is not there.
+func (s *Server) create(key streamKey) {
 	if s.stream(key) != nil {
-		return false
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.streams[key] != nil {
-		return false
+	if s.streams[key] == nil {
+		s.streams[key] = newStream(key, s.now().UnixMicro())
 	}
-	s.streams[key] = newStream(key, s.now().UnixMicro())
-	return true
 }
 
 // pack compresses rows.

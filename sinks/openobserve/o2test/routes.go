@@ -69,7 +69,7 @@ type request struct {
 	life   *life
 	vars   map[string]string // parts of the path
 	user   string            // who asks
-	root   bool              // it is root, with the password
+	root   bool              // it is root
 }
 
 // serve takes the steps in the order of the server's layers: 415 comes before

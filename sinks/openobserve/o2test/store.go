@@ -87,7 +87,7 @@ func newStream(key streamKey, created int64) *stream {
 	return &stream{key: key, created: created, held: held{schema: noColumns}, settings: newSettings(), runs: map[string][]run{}}
 }
 
-// lines gives the rows of a block, without line ends.
+// lines gives the rows of a block as NDJSON.
 func (b *block) lines() []byte {
 	text, err := s2.Decode(nil, b.packed)
 	if err != nil {
@@ -99,11 +99,11 @@ func (b *block) lines() []byte {
 // append stores a batch, whose rows come packed. It tells whether it did: more
 // columns than the limit lose all of it, unless they are just those of the stream
 // (contract §1.6, §12 row 29).
-func (s *stream) append(b *batch, packed []byte, at int64, serial uint64, limit int) bool {
+func (s *stream) append(b *batch, packed []byte, on *Server) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := s.schema.with(b.changes(), b.rules.profile)
-	if b.union > limit && (next != s.schema || b.union != len(s.schema.columns)) {
+	if b.union > on.config.ColumnLimit && (next != s.schema || b.union != len(s.schema.columns)) {
 		return false
 	}
 	s.schema = next
@@ -112,7 +112,7 @@ func (s *stream) append(b *batch, packed []byte, at int64, serial uint64, limit 
 		r.first += s.rows
 		s.runs[r.batch] = append(s.runs[r.batch], r)
 	}
-	s.blocks = append(s.blocks, block{s.rows, serial, at, packed, b.times, b.ids, slices.Min(b.times), slices.Max(b.times)})
+	s.blocks = append(s.blocks, block{s.rows, on.serial.Add(1), on.now().UnixMicro(), packed, b.times, b.ids, slices.Min(b.times), slices.Max(b.times)})
 	s.rows += len(b.times)
 	return true
 }
