@@ -143,9 +143,9 @@ func TestSinkKill(t *testing.T) {
 	}
 	last := start()
 	const stream = "flightlog_enriched"
-	for deadline := time.Now().Add(3 * time.Minute); !said.stands(server, stream); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			break
+	for seen, since := -1, time.Now(); !said.stands(server, stream) && time.Since(since) < 30*time.Second; time.Sleep(100 * time.Millisecond) {
+		if n := server.Count(stream); n != seen {
+			seen, since = n, time.Now()
 		}
 	}
 	if err := last.Process.Signal(syscall.SIGTERM); err != nil {

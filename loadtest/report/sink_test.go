@@ -18,6 +18,7 @@ import (
 	"time"
 
 	fastgzip "github.com/klauspost/compress/gzip"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tidwall/gjson"
 
 	"github.com/flightlog/flightlog/broker"
@@ -155,7 +156,7 @@ func TestSinkThroughput(t *testing.T) {
 		cpu, started := spent(), time.Now()
 		load(url)
 		took := time.Since(started)
-		cpu = spent() - cpu
+		cpu = spent() - cpu // before the stand-in counts, which takes long
 		if got := stands(t, url, "flightlog_enriched"); got != said {
 			t.Errorf("%s: %d rows stand, want %d", what, got, said)
 		}
@@ -283,18 +284,35 @@ func openSink(t *testing.T, url string, admin bool) *openobserve.Sink {
 func bySink(t *testing.T, b broker.Broker, url string, admin bool, said int64) {
 	s := openSink(t, url, admin)
 	defer s.Close()
+	registry := prometheus.NewRegistry()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- delivery.Run(ctx, delivery.Config{Broker: b, Destination: s, Group: "openobserve", Worker: "report"})
+		done <- delivery.Run(ctx, delivery.Config{Broker: b, Destination: s, Group: "openobserve", Worker: "report", Metrics: delivery.NewMetrics(registry)})
 	}()
-	for deadline := time.Now().Add(10 * time.Minute); stands(t, url, "flightlog_enriched") < said && time.Now().Before(deadline); {
-		time.Sleep(100 * time.Millisecond)
+	for deadline := time.Now().Add(10 * time.Minute); storedBy(t, registry) < said && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
 	}
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// storedBy is how many rows a sink says that it has stored.
+func storedBy(t *testing.T, registry *prometheus.Registry) (rows int64) {
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "flightlog_sink_rows_stored_total" {
+			for _, m := range f.GetMetric() {
+				rows += int64(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return rows
 }
 
 // TestCriticalRowOvertakesAMillion says how long a critical finding takes from
