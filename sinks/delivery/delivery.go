@@ -234,30 +234,37 @@ func Run(ctx context.Context, c Config) error {
 // worker is what the lanes of one process share.
 type worker struct {
 	Config
-	normal, critical *traffic
+	traffic map[queue]*traffic
 }
 
-func newWorker(c Config) *worker {
-	return &worker{Config: c, normal: newTraffic(c.InFlight), critical: newTraffic(c.InFlight)}
+// queue is the lanes of one kind of one topic, in all partitions.
+type queue struct {
+	topic string
+	lane  schemas.Lane
 }
 
-// traffic bounds what goes to the store at a time. A lane that is critical does
-// not stand in one queue with the others.
+// traffic bounds what goes to the store, and what waits for it in memory.
 type traffic struct {
+	// window is shared by the topics: they go to one server. Critical lanes have
+	// one of their own, and do not stand in line with the others.
 	window *window
-	// slices that are cut and not done: they are held in memory.
+	// slices that are cut and not done. Each topic has its own, so that one whose
+	// stream takes nothing holds the others back no more than by its tries.
 	slices chan struct{}
 }
 
-func newTraffic(inFlight int) *traffic {
-	return &traffic{newWindow(inFlight), make(chan struct{}, 2*inFlight)}
-}
-
-func (w *worker) traffic(lane schemas.Lane) *traffic {
-	if lane == schemas.LaneCritical {
-		return w.critical
+func newWorker(c Config) *worker {
+	w := &worker{Config: c, traffic: map[queue]*traffic{}}
+	windows := map[schemas.Lane]*window{}
+	for _, topic := range Topics {
+		for _, lane := range lanes(topic) {
+			if windows[lane] == nil {
+				windows[lane] = newWindow(c.InFlight)
+			}
+			w.traffic[queue{topic, lane}] = &traffic{windows[lane], make(chan struct{}, 2*c.InFlight)}
+		}
 	}
-	return w.normal
+	return w
 }
 
 // lanes of a topic.

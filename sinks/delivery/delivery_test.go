@@ -556,3 +556,25 @@ func (l *lines) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
+
+func TestATopicWhoseStreamTakesNothingDoesNotHoldTheOthersBack(t *testing.T) {
+	b, s := newBroker(1), newStore()
+	f := newFeed(t, b)
+	s.closed = broker.DeadLetters
+	w := run(t, b, s, func(c *delivery.Config) {
+		c.Topics, c.Linger = []string{broker.Enriched, broker.DeadLetters}, time.Millisecond
+	})
+	for range 30 { // each a slice of its own
+		f.say(broker.Log{Topic: broker.DeadLetters}, 1, morning)
+		time.Sleep(10 * time.Millisecond)
+	}
+	ids := f.say(enriched, 10, morning)
+	eventually(t, "the other topic is stored", func() bool { return slices.Equal(s.stored(), ids) })
+	s.mu.Lock()
+	s.closed = ""
+	s.mu.Unlock()
+	eventually(t, "all is stored", func() bool { return slices.Equal(s.stored(), f.want()) })
+	if err := w.end(); err != nil {
+		t.Error(err)
+	}
+}

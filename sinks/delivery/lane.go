@@ -55,8 +55,8 @@ type lane struct {
 }
 
 func newLane(w *worker, claim broker.Claim, log broker.Log) *lane {
-	return &lane{worker: w, claim: claim, log: log, traffic: w.traffic(log.Lane),
-		landed: make(chan landing, cap(w.traffic(log.Lane).slices))}
+	t := w.traffic[queue{log.Topic, log.Lane}]
+	return &lane{worker: w, claim: claim, log: log, traffic: t, landed: make(chan landing, cap(t.slices))}
 }
 
 // run loads until ctx ends or something fails; then it waits a while for what

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 // Redriven is what became of rows that were dead letters.
@@ -28,7 +29,7 @@ func Redrive(ctx context.Context, c Config, topic string, rows []Row) (Redriven,
 			s.put(w.Destination, &rows[n], n)
 		}
 		rows = rows[n:]
-		deliverer := &sender{worker: w, traffic: w.normal, slice: s, working: ctx, bury: func(_ context.Context, _ *Batch, rows []int, reason, _ string) error {
+		deliverer := &sender{worker: w, traffic: w.traffic[queue{topic, schemas.LaneNormal}], slice: s, working: ctx, bury: func(_ context.Context, _ *Batch, rows []int, reason, _ string) error {
 			done.Refused[reason] += len(rows)
 			return nil
 		}}

@@ -23,6 +23,7 @@ type store struct {
 	batches map[string][]string // ids by batch, as they were first sent
 	script  []func(s *store, b *delivery.Batch, rows []int) delivery.Outcome
 	poison  map[string]delivery.Outcome // by id: what a batch with it comes to
+	closed  string                      // topic that nothing is taken of
 	blind   bool
 	deaf    int                  // so many calls of Missing fail
 	hidden  time.Duration        // a row is not seen for so long
@@ -78,6 +79,9 @@ func (s *store) Send(ctx context.Context, b *delivery.Batch, rows []int) deliver
 		for i := range b.Len() {
 			s.batches[b.ID] = append(s.batches[b.ID], b.RowID(i).String())
 		}
+	}
+	if b.Topic == s.closed {
+		return delivery.Outcome{Class: delivery.Untouched, Err: errors.New("the stream is being deleted")}
 	}
 	for _, i := range rows {
 		if out, ok := s.poison[b.RowID(i).String()]; ok {
