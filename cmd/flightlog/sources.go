@@ -15,6 +15,7 @@ import (
 	"github.com/flightlog/flightlog/producers/claudecode/transcripts"
 	"github.com/flightlog/flightlog/producers/otlp"
 	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/files"
 )
 
 // source is one file that events are read from.
@@ -23,6 +24,10 @@ type source struct {
 	kind  sourceKind
 	group string // sources of one group tell of the same sessions
 	size  int64
+
+	// Of an archive: the file, and whose events of it are read.
+	archived *files.File
+	org      string
 }
 
 type sourceKind int
@@ -31,13 +36,22 @@ const (
 	hookSource sourceKind = iota
 	otlpSource
 	transcriptSource
+	archiveSource
 )
 
-// findSources lists what can be read under the paths, grouped by session or
-// recording, in an order that does not depend on how the paths were given. The
-// same file twice counts once.
-func findSources(paths []string) ([]source, error) {
+// localOrg is the organisation that recordings are imported as.
+const localOrg = "local"
+
+// findSources lists what can be read under the paths as events of localOrg.
+func findSources(paths []string) ([]source, error) { return findSourcesOf(paths, localOrg) }
+
+// findSourcesOf lists what can be read under the paths as events of an
+// organisation, grouped by session or recording, in an order that does not
+// depend on how the paths were given. The same file twice counts once. The
+// events of an archive bear their organisation: those of others are left out.
+func findSourcesOf(paths []string, org string) ([]source, error) {
 	found := map[string]source{}
+	archives := archiveFinder{found: found, org: org}
 	add := func(path, group string, kind sourceKind) error {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
@@ -50,7 +64,7 @@ func findSources(paths []string) ([]source, error) {
 		if err != nil {
 			return err
 		}
-		found[real] = source{real, kind, group, info.Size()}
+		found[real] = source{path: real, kind: kind, group: group, size: info.Size()}
 		return nil
 	}
 	for _, path := range paths {
@@ -62,7 +76,7 @@ func findSources(paths []string) ([]source, error) {
 			return nil, fmt.Errorf("cannot import: %w", err)
 		}
 		if info, err := os.Stat(abs); err == nil && !info.IsDir() && !known(filepath.Base(abs)) {
-			return nil, fmt.Errorf("cannot import %s: want a transcript (*.jsonl), hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson, or a folder", path)
+			return nil, fmt.Errorf("cannot import %s: want a transcript (*.jsonl), hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson, a file of an archive (*.avro), or a folder", path)
 		}
 		err = filepath.WalkDir(abs, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -74,22 +88,29 @@ func findSources(paths []string) ([]source, error) {
 			case otlpNames[name]:
 				return add(p, filepath.Dir(p), otlpSource)
 			}
+			archives.see(p)
 			return nil
 		})
+		if err == nil {
+			err = archives.end(abs)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot import %s: %w", path, err)
 		}
-		var files []string
-		if name := filepath.Base(abs); name != "hooks.ndjson" && !otlpNames[name] {
-			if files, err = transcripts.Find(abs); err != nil {
+		var sessions []string
+		if name := filepath.Base(abs); name != "hooks.ndjson" && !otlpNames[name] && filepath.Ext(name) != avroExt {
+			if sessions, err = transcripts.Find(abs); err != nil {
 				return nil, fmt.Errorf("cannot import %s: %w", path, err)
 			}
 		}
-		for _, file := range files {
+		for _, file := range sessions {
 			if err := add(file, transcriptGroup(file), transcriptSource); err != nil {
 				return nil, fmt.Errorf("cannot import %s: %w", path, err)
 			}
 		}
+	}
+	if err := archives.check(len(found)); err != nil {
+		return nil, err
 	}
 	all := make([]source, 0, len(found))
 	for _, s := range found {
@@ -108,7 +129,7 @@ var otlpNames = map[string]bool{"otlp-logs.ndjson": true, "otlp-metrics.ndjson":
 
 // known tells a file that can be imported by its name.
 func known(name string) bool {
-	return strings.HasSuffix(name, ".jsonl") || name == "hooks.ndjson" || otlpNames[name]
+	return strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, avroExt) || name == "hooks.ndjson" || otlpNames[name]
 }
 
 // transcriptGroup is the recording that a transcript belongs to, or else the
@@ -129,8 +150,11 @@ func transcriptGroup(path string) string {
 
 // read reads a source to its end.
 func (s source) read(ctx context.Context, sink producers.Sink) error {
-	if s.kind == transcriptSource {
+	switch s.kind {
+	case transcriptSource:
 		return transcripts.ReadFile(ctx, s.path, claudecode.Options{}, sink)
+	case archiveSource:
+		return s.readArchived(ctx, sink)
 	}
 	f, err := os.Open(s.path)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // script makes the store's next answers.
 type answer = func(s *store, b *delivery.Batch, rows []int) delivery.Outcome
 
-var broke = errors.New("the connection broke")
+var errBroke = errors.New("the connection broke")
 
 // only stores every n-th row, and says so or not.
 func only(every int, out delivery.Outcome) answer {
@@ -48,32 +48,32 @@ func TestWhatFollowsFromEachClassOfOutcome(t *testing.T) {
 		sends    int // 0 = any number
 	}{
 		{sentence: "stored: it was sent once", sends: 1},
-		{sentence: "untouched: the same is sent again", script: []answer{nothing(delivery.Outcome{Class: delivery.Untouched, Err: broke})}, sends: 2},
-		{sentence: "overload: the same is sent again", script: []answer{nothing(delivery.Outcome{Class: delivery.Untouched, Overloaded: true, Err: broke})}, sends: 2},
-		{sentence: "doubtful and stored: it is not sent again", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Broken: true, Err: broke})}, sends: 1},
-		{sentence: "doubtful and not stored: it is sent again", script: []answer{nothing(delivery.Outcome{Class: delivery.Doubtful, Broken: true, Err: broke})}, sends: 2},
-		{sentence: "doubtful and stored in part: the rest is sent", script: []answer{only(2, delivery.Outcome{Class: delivery.Doubtful, Err: broke})}, sends: 2},
-		{sentence: "doubtful and stored, not seen at once: it is not sent again", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Err: broke})},
+		{sentence: "untouched: the same is sent again", script: []answer{nothing(delivery.Outcome{Class: delivery.Untouched, Err: errBroke})}, sends: 2},
+		{sentence: "overload: the same is sent again", script: []answer{nothing(delivery.Outcome{Class: delivery.Untouched, Overloaded: true, Err: errBroke})}, sends: 2},
+		{sentence: "doubtful and stored: it is not sent again", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Broken: true, Err: errBroke})}, sends: 1},
+		{sentence: "doubtful and not stored: it is sent again", script: []answer{nothing(delivery.Outcome{Class: delivery.Doubtful, Broken: true, Err: errBroke})}, sends: 2},
+		{sentence: "doubtful and stored in part: the rest is sent", script: []answer{only(2, delivery.Outcome{Class: delivery.Doubtful, Err: errBroke})}, sends: 2},
+		{sentence: "doubtful and stored, not seen at once: it is not sent again", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Err: errBroke})},
 			store: func(s *store) { s.hidden = 10 * time.Millisecond }, sends: 1},
-		{sentence: "doubtful, and the store does not say what it holds for a while", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Err: broke})},
+		{sentence: "doubtful, and the store does not say what it holds for a while", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Err: errBroke})},
 			store: func(s *store) { s.deaf = 3 }, sends: 1},
-		{sentence: "doubtful and blind: it is sent again and stands twice", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Err: broke})},
+		{sentence: "doubtful and blind: it is sent again and stands twice", script: []answer{everything(delivery.Outcome{Class: delivery.Doubtful, Err: errBroke})},
 			store: func(s *store) { s.blind = true }, sends: 2, twice: rows},
 		{sentence: "a lie: what the store said it has stored and does not hold is sent again", script: []answer{only(3, delivery.Outcome{Class: delivery.Stored})}, sends: 2},
-		{sentence: "silent: what is missing is sent again", script: []answer{only(2, delivery.Outcome{Class: delivery.Silent, Err: broke}), nothing(delivery.Outcome{Class: delivery.Silent, Err: broke})}, sends: 3},
-		{sentence: "silent for ever: dead letters", poison: delivery.Outcome{Class: delivery.Silent, Err: broke}, letters: map[string]int{"silently_dropped": rows}},
-		{sentence: "partial: the rows that were refused are dead letters", script: []answer{only(2, delivery.Outcome{Class: delivery.Partial, Reason: "refused", Err: broke})},
+		{sentence: "silent: what is missing is sent again", script: []answer{only(2, delivery.Outcome{Class: delivery.Silent, Err: errBroke}), nothing(delivery.Outcome{Class: delivery.Silent, Err: errBroke})}, sends: 3},
+		{sentence: "silent for ever: dead letters", poison: delivery.Outcome{Class: delivery.Silent, Err: errBroke}, letters: map[string]int{"silently_dropped": rows}},
+		{sentence: "partial: the rows that were refused are dead letters", script: []answer{only(2, delivery.Outcome{Class: delivery.Partial, Reason: "refused", Err: errBroke})},
 			letters: map[string]int{"refused": 5}, sends: 1},
 		{sentence: "partial for the time, and no row is that old: the clocks differ, what is missing is sent again",
-			script: []answer{only(2, delivery.Outcome{Class: delivery.Partial, Reason: "outside_window", Offends: func(int64) bool { return false }, Err: broke})}, sends: 2},
-		{sentence: "partial and blind: the rows are found one by one", script: []answer{only(2, delivery.Outcome{Class: delivery.Partial, Reason: "refused", Err: broke})},
+			script: []answer{only(2, delivery.Outcome{Class: delivery.Partial, Reason: "outside_window", Offends: func(int64) bool { return false }, Err: errBroke})}, sends: 2},
+		{sentence: "partial and blind: the rows are found one by one", script: []answer{only(2, delivery.Outcome{Class: delivery.Partial, Reason: "refused", Err: errBroke})},
 			store: func(s *store) { s.blind = true }, twice: 5},
-		{sentence: "refused: the row is found and becomes a dead letter", poison: delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: broke},
+		{sentence: "refused: the row is found and becomes a dead letter", poison: delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: errBroke},
 			letters: map[string]int{"refused": 1}},
-		{sentence: "a row that breaks the connection is found and becomes a dead letter", poison: delivery.Outcome{Class: delivery.Doubtful, Broken: true, Err: broke},
+		{sentence: "a row that breaks the connection is found and becomes a dead letter", poison: delivery.Outcome{Class: delivery.Doubtful, Broken: true, Err: errBroke},
 			letters: map[string]int{"breaks_connection": 1}},
-		{sentence: "too large: halves are sent", script: []answer{nothing(delivery.Outcome{Class: delivery.TooLarge, Err: broke})}, sends: 3},
-		{sentence: "one row that is too large is a dead letter", poison: delivery.Outcome{Class: delivery.TooLarge, Err: broke}, letters: map[string]int{"too_large": 1}},
+		{sentence: "too large: halves are sent", script: []answer{nothing(delivery.Outcome{Class: delivery.TooLarge, Err: errBroke})}, sends: 3},
+		{sentence: "one row that is too large is a dead letter", poison: delivery.Outcome{Class: delivery.TooLarge, Err: errBroke}, letters: map[string]int{"too_large": 1}},
 		{sentence: "a row that got too old before it was sent is a dead letter", store: func(s *store) { s.old = morning + 4_000_000 },
 			letters: map[string]int{"outside_window": 3}, sends: 1},
 	} {
@@ -208,7 +208,7 @@ func TestWhoTakesOverMakesTheSameSlicesAndAsksBeforeItSends(t *testing.T) {
 					s.take(batch, rows)
 				}
 				sent <- struct{}{}
-				return delivery.Outcome{Class: delivery.Untouched, RetryAfter: time.Hour, Err: broke}
+				return delivery.Outcome{Class: delivery.Untouched, RetryAfter: time.Hour, Err: errBroke}
 			}
 			s.script = []answer{hang, hang}
 			// The first worker dies with two slices on their way: its handle is
@@ -335,7 +335,7 @@ func TestADeadLetterThatCannotBeStoredMakesNoDeadLetter(t *testing.T) {
 	f := newFeed(t, b)
 	log := broker.Log{Topic: broker.DeadLetters}
 	ids := f.say(log, 3, morning)
-	s.poison[ids[1]] = delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: broke}
+	s.poison[ids[1]] = delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: errBroke}
 	w := run(t, b, s, func(c *delivery.Config) { c.Topics = []string{broker.DeadLetters} })
 	eventually(t, "the others are stored", func() bool { return len(s.stored()) == 2 })
 	if err := w.end(); err != nil {
@@ -472,7 +472,7 @@ func TestWorkersShareAndTakeOver(t *testing.T) {
 func TestASliceThatWaitsToBeMadeAgainStaysPlanned(t *testing.T) {
 	b, s := newBroker(1), newStore()
 	f := newFeed(t, b)
-	hang := everything(delivery.Outcome{Class: delivery.Untouched, RetryAfter: time.Hour, Err: broke})
+	hang := everything(delivery.Outcome{Class: delivery.Untouched, RetryAfter: time.Hour, Err: errBroke})
 	s.script = []answer{hang, hang, hang}
 	first := b.Handle()
 	w := run(t, first, s)

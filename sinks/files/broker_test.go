@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/flightlog/flightlog/broker"
@@ -27,12 +28,16 @@ type logs struct {
 	reads    int           // messages given out
 	commits  map[broker.Log]int64
 	appended int
+	at       int64                   // append time of what comes, µs
+	said     map[broker.Log][]string // rows, by name
 }
 
 func newLogs(partitions int) *logs {
 	return &logs{id: "one/g1", n: partitions, held: map[broker.Log][]broker.Message{}, last: map[broker.Log]uint64{},
-		grown: make(chan struct{}), commits: map[broker.Log]int64{}}
+		grown: make(chan struct{}), commits: map[broker.Log]int64{}, said: map[broker.Log][]string{}}
 }
+
+func (b *logs) Generation() int64 { return 1 }
 
 func (b *logs) Partitions(context.Context) (int, error) { return b.n, nil }
 
@@ -42,7 +47,7 @@ func (b *logs) Append(_ context.Context, to broker.Log, payload []byte) (uint64,
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last[to] += 3 // positions grow, but not by one
-	b.held[to] = append(b.held[to], broker.Message{Position: b.last[to], Payload: payload})
+	b.held[to] = append(b.held[to], broker.Message{Position: b.last[to], AppendedAt: b.at, Payload: payload})
 	close(b.grown)
 	b.grown = make(chan struct{})
 	return b.last[to], nil
@@ -118,7 +123,7 @@ func deadLetters(p int) broker.Log { return broker.Log{Topic: broker.DeadLetters
 
 // say appends the next frame of the chain of one processor: commits [last+2],
 // with rows that are named after their log and number.
-func (b *logs) say(t *testing.T, log broker.Log, rows int) {
+func (b *logs) say(t testing.TB, log broker.Log, rows int) {
 	t.Helper()
 	last := b.commits[log]
 	b.commits[log] = last + 2
@@ -126,25 +131,83 @@ func (b *logs) say(t *testing.T, log broker.Log, rows int) {
 		FirstCommit: last + 1, LastCommit: last + 2, PreviousCommit: last}, rows)
 }
 
-func (b *logs) sayFrame(t *testing.T, log broker.Log, header schemas.RowHeader, rows int) {
+func (b *logs) sayFrame(t testing.TB, log broker.Log, header schemas.RowHeader, rows int) {
 	t.Helper()
 	var payload []byte
-	if log.Topic == broker.DeadLetters {
+	name := func() (string, schemas.Id) {
+		b.appended++
+		name := fmt.Sprintf("%s/%d row %d", log.Topic, log.Partition, b.appended)
+		b.said[log] = append(b.said[log], name)
+		return name, schemas.FactKey(name, schemas.KindPrompt, "")
+	}
+	switch log.Topic {
+	case broker.DeadLetters:
 		f := schemas.DeadLetterFrame{Header: header}
 		for range rows {
-			b.appended++
-			f.Rows = append(f.Rows, schemas.DeadLetter{Position: fmt.Sprintf("%s/%d row %d", log.Topic, log.Partition, b.appended)})
+			name, id := name()
+			f.Rows = append(f.Rows, schemas.DeadLetter{RowId: id, Position: name, OccurredAt: b.at - 7e6})
 		}
 		payload = f.AppendMessage(nil)
-	} else {
+	case broker.Findings:
+		f := schemas.FindingFrame{Header: header}
+		for range rows {
+			name, id := name()
+			f.Rows = append(f.Rows, schemas.Finding{RowId: id, Subject: name, FirstSeen: b.at - 7e6})
+		}
+		payload = f.AppendMessage(nil)
+	default:
 		f := schemas.EnrichedFrame{Header: header}
 		for range rows {
-			b.appended++
-			f.Rows = append(f.Rows, schemas.Enriched{SessionId: fmt.Sprintf("%s/%d row %d", log.Topic, log.Partition, b.appended)})
+			name, id := name()
+			f.Rows = append(f.Rows, schemas.Enriched{RowId: id, SessionId: name, OccurredAt: b.at - 7e6})
 		}
 		payload = f.AppendMessage(nil)
 	}
 	if _, err := b.Append(t.Context(), log, payload); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sayCommit appends the rows of a commit as Kafka holds them, each a message of
+// its own.
+func (b *logs) sayCommit(t testing.TB, log broker.Log, processor string, previous, number int64, rows int) {
+	t.Helper()
+	for range rows {
+		b.sayFrame(t, log, schemas.RowHeader{Processor: processor, Generation: 1, FirstCommit: number, LastCommit: number, PreviousCommit: previous}, 1)
+	}
+}
+
+// send appends a frame with events of some organisations.
+func (b *logs) send(t testing.TB, log broker.Log, orgs ...string) {
+	t.Helper()
+	var f schemas.Frame
+	for _, org := range orgs {
+		b.appended++
+		e := schemas.Event{SessionId: fmt.Sprintf("%s/%d event %d", log.Topic, log.Partition, b.appended), OccurredAt: b.at - 7e6, Kind: schemas.KindPrompt}
+		schemas.SetEventID(&e)
+		b.said[log] = append(b.said[log], e.SessionId)
+		f.Segments = append(f.Segments, schemas.Segment{Org: org, ProducerId: "laptop", Lane: log.Lane, Schema: schemas.EventSchema, Events: [][]byte{e.AppendAvro(nil)}})
+	}
+	if _, err := b.Append(t.Context(), log, f.AppendMessage(nil)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func events(p int) broker.Log { return broker.Log{Topic: broker.Events, Partition: p} }
+
+func findings(p int, lane schemas.Lane) broker.Log {
+	return broker.Log{Topic: broker.Findings, Partition: p, Lane: lane}
+}
+
+// unreachable is a broker that does not answer any more, once it is.
+type unreachable struct {
+	*logs
+	is atomic.Bool
+}
+
+func (u *unreachable) End(ctx context.Context, of broker.Log) (uint64, error) {
+	if u.is.Load() {
+		return 0, broker.ErrRetry
+	}
+	return u.logs.End(ctx, of)
 }

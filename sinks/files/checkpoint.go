@@ -8,44 +8,77 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/failpoint"
+	"github.com/flightlog/flightlog/schemas"
 	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
-// checkpoint is the content of checkpoint.json.
+// checkpoint is what is known to stand in a folder: the content of its
+// checkpoint.json, or archive.json.
 type checkpoint struct {
+	name string             // of its file
+	at   map[broker.Log]int // where the places stand in Logs
+
 	Version      int              `json:"version"`      // of this layout: 1
 	Installation string           `json:"installation"` // that the positions belong to; empty before the first log was read
 	Partitions   int              `json:"partitions"`   // of every topic; 0 before the first log was read
-	Files        map[string]int64 `json:"files"`        // topic -> bytes
+	Files        map[string]int64 `json:"files"`        // topic -> bytes, of an archive those of its index
 	Logs         []place          `json:"logs"`
+	// Closing are files of an archive that are complete, and may still bear the
+	// names of open ones.
+	Closing []string `json:"closing,omitempty"`
 }
 
 // place is how far one log was read.
 type place struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
-	Position  uint64 `json:"position"` // up to which nothing is still to come
-	Last      uint64 `json:"last"`     // position of the last message read, Position or less
+	Lane      string `json:"lane,omitempty"` // empty = normal
+	Position  uint64 `json:"position"`       // up to which nothing is still to come
+	Last      uint64 `json:"last"`           // position of the last message read, Position or less
 	delivery.Chain
+	Archived *archived `json:"archived,omitempty"` // nil in a folder of rows
 }
 
-// place is the one of a log, made if need be.
-func (c *checkpoint) place(topic string, partition int) *place {
-	for i := range c.Logs {
-		if p := &c.Logs[i]; p.Topic == topic && p.Partition == partition {
-			return p
+// place is the one of a log, made if need be. It is good until the next one is
+// made.
+func (c *checkpoint) place(log broker.Log) *place {
+	if c.at == nil {
+		c.at = map[broker.Log]int{}
+		for i := range c.Logs {
+			c.at[c.Logs[i].log()] = i
 		}
 	}
-	c.Logs = append(c.Logs, place{Topic: topic, Partition: partition})
-	return &c.Logs[len(c.Logs)-1]
+	i, ok := c.at[log]
+	if !ok {
+		i = len(c.Logs)
+		c.at[log] = i
+		c.Logs = append(c.Logs, place{Topic: log.Topic, Partition: log.Partition, Lane: laneName(log.Lane)})
+	}
+	return &c.Logs[i]
 }
 
-const checkpointName = "checkpoint.json"
+// log is the one that the place is of.
+func (p *place) log() broker.Log {
+	log := broker.Log{Topic: p.Topic, Partition: p.Partition}
+	if p.Lane != "" {
+		log.Lane, _ = schemas.ParseLane(p.Lane)
+	}
+	return log
+}
+
+// laneName is how a lane is written: not at all, if it is the normal one.
+func laneName(lane schemas.Lane) string {
+	if lane == schemas.LaneNormal {
+		return ""
+	}
+	return lane.String()
+}
 
 // load reads the checkpoint of a folder; it leaves c as it is if there is none.
 func (c *checkpoint) load(dir string) error {
-	data, err := os.ReadFile(filepath.Join(dir, checkpointName))
+	data, err := os.ReadFile(filepath.Join(dir, c.name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -53,10 +86,10 @@ func (c *checkpoint) load(dir string) error {
 		return err
 	}
 	if err := json.Unmarshal(data, c); err != nil {
-		return fmt.Errorf("%s: %w", checkpointName, err)
+		return fmt.Errorf("%s: %w", c.name, err)
 	}
 	if c.Version != 1 || c.Files == nil {
-		return fmt.Errorf("%s has version %d, want 1", checkpointName, c.Version)
+		return fmt.Errorf("%s has version %d, want 1", c.name, c.Version)
 	}
 	return nil
 }
@@ -67,7 +100,7 @@ func (c *checkpoint) store(dir string) error {
 	if err != nil {
 		return err
 	}
-	next := filepath.Join(dir, checkpointName+".next")
+	next := filepath.Join(dir, c.name+".next")
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -77,7 +110,7 @@ func (c *checkpoint) store(dir string) error {
 		return err
 	}
 	failpoint.Hit("files.checkpoint_written")
-	if err := os.Rename(next, filepath.Join(dir, checkpointName)); err != nil {
+	if err := os.Rename(next, filepath.Join(dir, c.name)); err != nil {
 		return err
 	}
 	return syncDir(dir)

@@ -1,19 +1,22 @@
-// Package files is the sink that needs nothing but a folder: it follows public
-// topics and writes their rows as NDJSON, one file per topic.
+// Package files is the sink that needs nothing but a folder. It follows topics
+// and writes what they hold in one of two forms: their rows as NDJSON, one file
+// per topic ([New]), or an archive of Avro object container files, one per log
+// and hour ([NewArchive]), which [OpenArchive] reads.
 //
-// Each row stands in its file exactly once, whatever kills the sink and
+// Each row stands in one file exactly once, whatever kills the sink and
 // whenever: a checkpoint names for each file a length, and for each log the
-// position that this length stands for. It is replaced (never changed) after
+// position that these lengths stand for. It is replaced (never changed) after
 // the data is on disk; a sink that starts cuts each file back to it and goes on
-// from there. So rows beyond the checkpoint, at most about a second old, may
-// still be written again, and in another order between partitions; rows of one
-// partition always stand in the order of its log.
+// from there. So rows beyond the checkpoint may still be written again, and in
+// another order between partitions; rows of one partition always stand in the
+// order of its log.
 package files
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -23,35 +26,55 @@ import (
 	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
-// topics are the ones that are written, in the order in which Drain reads them.
-var topics = []string{broker.Enriched, broker.DeadLetters}
-
-const (
-	checkpointEvery = time.Second
-	checkpointBytes = 4 << 20
-)
-
-// Sink writes the rows of one installation into one folder: enriched.ndjson,
-// deadletters.ndjson, checkpoint.json and lock. Not safe for concurrent use.
+// Sink writes what the topics of one installation hold into one folder. Not
+// safe for concurrent use, but for Written and Progress.
 type Sink struct {
 	dir   string
 	lock  *os.File
-	files map[string]*rowFile // by topic
-	done  checkpoint          // what the files hold
-	fresh int                 // 0 = the checkpoint says it all; grows by bytes and rows
-	dead  error               // the disk failed: what the files hold is not known
+	store store
+	pace  pace
+	done  checkpoint // what the files hold
+	fresh int        // 0 = the checkpoint says it all; grows by bytes and messages
+	dead  error      // the disk failed: what the files hold is not known
+	tally tally
 }
 
-// New opens the folder, makes it if need be, and cuts its files back to their
-// checkpoint. It fails if another sink has the folder, or if the files hold
-// less than their checkpoint says.
-func New(dir string) (*Sink, error) {
-	s, err := open(dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the rows in %s: %w", dir, err)
-	}
-	return s, nil
+// store is where a sink writes. One goroutine uses it, but for decoders.
+type store interface {
+	// open opens the files of a folder, cut back to what its checkpoint says. It
+	// tells whether there are new ones that a checkpoint has to list.
+	open(c *checkpoint) (created bool, err error)
+	// logs are those to follow, in the order in which Drain reads them.
+	logs(partitions int) []broker.Log
+	// decoder reads the messages of one log into frames.
+	decoder(log broker.Log) func(broker.Message, *frame) error
+	// begin is called before a log is followed.
+	begin(ctx context.Context, b broker.Broker, installation string, at *place) error
+	// write takes a message in; its rows are no news where they stand already.
+	write(f *frame, at *place, news bool) error
+	// whole: everything that was appended to the log before a time (µs) was
+	// written. It tells whether that is to be kept.
+	whole(at *place, before int64) bool
+	// sync returns once everything that was written is on disk and c names it.
+	sync(c *checkpoint) error
+	// stands does what has to wait until c is on disk.
+	stands(c *checkpoint) error
+	Close() error
 }
+
+// pace is how often a checkpoint is made.
+type pace struct {
+	every time.Duration
+	bytes int
+	// asks: the ends of the logs are asked for as often, so that a log without
+	// news is known to be whole.
+	asks bool
+}
+
+// settle is how long a message may be on its way: appended, and not yet seen by
+// readers (a transaction that is not committed), or by a clock that is ahead of
+// this one's.
+const settle = time.Minute
 
 // Run follows the topics until ctx ends, and then returns nil with all that was
 // read on disk. It refuses a folder with the rows of another installation, and
@@ -78,11 +101,7 @@ func (s *Sink) Drain(ctx context.Context, b broker.Broker) error {
 // Close gives the folder free. What came after the last checkpoint is written
 // again by the next sink; Run and Drain end with one.
 func (s *Sink) Close() error {
-	var errs []error
-	for _, f := range s.files {
-		errs = append(errs, f.Close())
-	}
-	if err := errors.Join(append(errs, s.lock.Close())...); err != nil {
+	if err := errors.Join(s.store.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("cannot close the rows in %s: %w", s.dir, err)
 	}
 	return nil
@@ -105,9 +124,14 @@ func (s *Sink) run(ctx context.Context, b broker.Broker) error {
 	}
 	var readers sync.WaitGroup
 	for _, l := range logs {
-		readers.Go(func() { failed <- follow(reading, b, l.log, l.after, delivery.Endless, deliver) })
+		readers.Go(func() {
+			failed <- follow(reading, b, l.log, l.after, delivery.Endless, s.store.decoder(l.log), deliver)
+		})
 	}
-	tick := time.NewTicker(checkpointEvery)
+	if s.pace.asks {
+		readers.Go(func() { s.askForEnds(reading, b, logs, deliver) })
+	}
+	tick := time.NewTicker(s.pace.every)
 	defer tick.Stop()
 	for err == nil {
 		select {
@@ -130,16 +154,45 @@ func (s *Sink) run(ctx context.Context, b broker.Broker) error {
 
 func (s *Sink) drain(ctx context.Context, b broker.Broker) error {
 	logs, err := s.begin(ctx, b)
+	for _, l := range logs {
+		s.tally.ahead(l)
+	}
 	for i := 0; i < len(logs) && err == nil; i++ {
-		err = follow(ctx, b, logs[i].log, logs[i].after, logs[i].end, s.write)
+		l := logs[i]
+		if err = follow(ctx, b, l.log, l.after, l.end, s.store.decoder(l.log), s.write); err == nil {
+			err = s.write(frame{log: l.log, end: l.end, asOf: l.asked})
+		}
 	}
 	return errors.Join(err, s.checkpoint())
+}
+
+// askForEnds delivers, again and again, where the logs end. A broker that does
+// not answer is asked again the next time.
+func (s *Sink) askForEnds(ctx context.Context, b broker.Broker, logs []stretch, deliver func(frame) error) {
+	for {
+		select {
+		case <-time.After(s.pace.every):
+		case <-ctx.Done():
+			return
+		}
+		for _, l := range logs {
+			asked := time.Now().UnixMicro()
+			end, err := b.End(ctx, l.log)
+			if err == nil {
+				err = deliver(frame{log: l.log, end: end, asOf: asked})
+			}
+			if err != nil {
+				slog.Debug("the end of a log is not known", "topic", l.log.Topic, "partition", l.log.Partition, "error", err)
+			}
+		}
+	}
 }
 
 // stretch is what there is to read of one log.
 type stretch struct {
 	log        broker.Log
 	after, end uint64
+	asked      int64 // µs: the end is as of then
 }
 
 // begin says where each log goes on, and refuses a broker that is not the one
@@ -166,24 +219,25 @@ func (s *Sink) begin(ctx context.Context, b broker.Broker) ([]stretch, error) {
 		return nil, fmt.Errorf("the broker has %d partitions, the checkpoint is for %d", n, s.done.Partitions)
 	}
 	var logs []stretch
-	for _, topic := range topics {
-		for p := range n {
-			place := s.done.place(topic, p)
-			l := stretch{log: broker.Log{Topic: topic, Partition: p}, after: place.Position}
-			if l.end, err = b.End(ctx, l.log); err != nil {
-				return nil, err
-			}
-			switch {
-			case s.done.Installation == "" && l.end < l.after:
-				return nil, s.foreign(fmt.Sprintf("it is not named, and this one's %s/%d ends at position %d, not %d", topic, p, l.end, l.after))
-			case 0 < l.end && l.end < place.Last: // an end of 0: all of it has aged out
-				return nil, fmt.Errorf("%s/%d ends at position %d, the last message read was at %d: %w", topic, p, l.end, place.Last, broker.ErrLost)
-			}
-			if s.done.Installation == "" { // of before there was Last: the log holds it
-				place.Last = l.after
-			}
-			logs = append(logs, l)
+	for _, log := range s.store.logs(n) {
+		place := s.done.place(log)
+		l := stretch{log: log, after: place.Position, asked: time.Now().UnixMicro()}
+		if l.end, err = b.End(ctx, log); err != nil {
+			return nil, err
 		}
+		switch {
+		case s.done.Installation == "" && l.end < l.after:
+			return nil, s.foreign(fmt.Sprintf("it is not named, and this one's %s/%d ends at position %d, not %d", log.Topic, log.Partition, l.end, l.after))
+		case 0 < l.end && l.end < place.Last: // an end of 0: all of it has aged out
+			return nil, fmt.Errorf("%s/%d ends at position %d, the last message read was at %d: %w", log.Topic, log.Partition, l.end, place.Last, broker.ErrLost)
+		}
+		if s.done.Installation == "" { // of before there was Last: the log holds it
+			place.Last = l.after
+		}
+		if err := s.store.begin(ctx, b, installation, place); err != nil {
+			return nil, err
+		}
+		logs = append(logs, l)
 	}
 	if s.done.Installation == "" {
 		s.done.Installation = installation
@@ -196,27 +250,34 @@ func (s *Sink) foreign(why string) error {
 	return fmt.Errorf("the rows in %s come from another installation (%s): give another folder, or remove %s to write them anew", s.dir, why, s.dir)
 }
 
-// write appends a frame's rows to the topic's file, unless it holds them.
+// write brings a frame's rows to their file, unless it holds them.
 func (s *Sink) write(f frame) error {
-	place := s.done.place(f.log.Topic, f.log.Partition)
-	checksum := delivery.Checksum(f.rows)
-	news, err := place.Follows(f.header, checksum)
-	if err != nil {
-		return fmt.Errorf("%s/%d at position %d: %w", f.log.Topic, f.log.Partition, f.position, err)
+	place := s.done.place(f.log)
+	if f.asOf > 0 {
+		if f.end <= place.Position && s.store.whole(place, f.asOf-settle.Microseconds()) {
+			s.fresh++
+		}
+		return nil
 	}
-	if news {
-		if err := s.files[f.log.Topic].append(f.rows); err != nil {
+	if f.message {
+		news, err := place.Follows(f.header, f.checksum)
+		if err != nil {
+			return fmt.Errorf("%s/%d at position %d: %w", f.log.Topic, f.log.Partition, f.position, err)
+		}
+		if err := s.store.write(&f, place, news); err != nil {
 			s.dead = err
 			return err
 		}
-		place.Note(f.header, checksum)
-	}
-	place.Position = f.position
-	if f.message {
+		if news {
+			place.Note(f.header, f.checksum)
+		}
 		place.Last = f.position
+		s.tally.took(&f, news)
 	}
+	s.tally.passed(f.log, place.Position, f.position)
+	place.Position = f.position
 	failpoint.Hit("files.appended")
-	if s.fresh += len(f.rows) + 1; s.fresh >= checkpointBytes {
+	if s.fresh += len(f.rows) + 1; s.fresh >= s.pace.bytes {
 		return s.checkpoint()
 	}
 	return nil
@@ -228,17 +289,18 @@ func (s *Sink) checkpoint() error {
 	if s.fresh == 0 || s.dead != nil {
 		return nil
 	}
-	for topic, f := range s.files {
-		if s.dead = f.sync(); s.dead != nil {
-			return s.dead
-		}
-		s.done.Files[topic] = f.length
+	if s.dead = s.store.sync(&s.done); s.dead != nil {
+		return s.dead
 	}
 	failpoint.Hit("files.synced")
 	if s.dead = s.done.store(s.dir); s.dead != nil {
 		return s.dead
 	}
 	failpoint.Hit("files.checkpointed")
+	if s.dead = s.store.stands(&s.done); s.dead != nil {
+		return s.dead
+	}
+	s.tally.completed(len(s.done.Closing))
 	s.fresh = 0
 	return nil
 }

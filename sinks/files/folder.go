@@ -9,8 +9,14 @@ import (
 	"syscall"
 )
 
-// open is New without the error's first words.
-func open(dir string) (_ *Sink, err error) {
+// open opens a folder, makes it if need be, and cuts its files back to its
+// checkpoint.
+func open(dir, name string, pace pace, store store) (_ *Sink, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot open the rows in %s: %w", dir, err)
+		}
+	}()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -18,44 +24,32 @@ func open(dir string) (_ *Sink, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{dir: dir, lock: lock, files: map[string]*rowFile{}, done: checkpoint{Version: 1, Files: map[string]int64{}}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	if err := s.done.load(dir); err != nil {
-		return nil, err
-	}
+	s := &Sink{dir: dir, lock: lock, store: store, pace: pace, done: checkpoint{name: name, Version: 1, Files: map[string]int64{}}}
 	created := false
-	for _, topic := range topics {
-		length, listed := s.done.Files[topic]
-		f, err := openRows(filepath.Join(dir, topic+".ndjson"), length, listed)
-		if err != nil {
-			return nil, err
-		}
-		s.files[topic], s.done.Files[topic] = f, length
-		created = created || !listed
+	if err = s.done.load(dir); err == nil {
+		created, err = store.open(&s.done)
 	}
-	if created {
+	if err == nil && created {
 		// From here on, rows beyond the checkpoint are known to be ours to cut.
-		if err := s.done.store(dir); err != nil {
-			return nil, err
-		}
+		err = s.done.store(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close(), lock.Close())
 	}
 	return s, nil
 }
 
-// rowFile is one NDJSON file, written at its end.
+// rowFile is a file of lines, written at its end.
 type rowFile struct {
 	file   *os.File
 	out    *bufio.Writer
 	length int64 // bytes, buffered ones included
+	dirty  bool  // not all is on disk
 }
 
-// openRows opens a file and cuts it back to length. One that no checkpoint
-// lists must be new or empty.
-func openRows(name string, length int64, listed bool) (*rowFile, error) {
+// openRows opens a file and cuts it back to length. One that the checkpoint does
+// not list must be new or empty.
+func openRows(name, checkpoint string, length int64, listed bool) (*rowFile, error) {
 	mode := os.O_WRONLY
 	if !listed {
 		mode |= os.O_CREATE
@@ -67,13 +61,13 @@ func openRows(name string, length int64, listed bool) (*rowFile, error) {
 		}
 		return nil, err
 	}
-	if err := cut(f, length, listed); err != nil {
+	if err := cut(f, checkpoint, length, listed); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &rowFile{file: f, out: bufio.NewWriterSize(f, 256<<10), length: length}, nil
 }
 
-func cut(f *os.File, length int64, listed bool) error {
+func cut(f *os.File, checkpoint string, length int64, listed bool) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -81,7 +75,7 @@ func cut(f *os.File, length int64, listed bool) error {
 	name := filepath.Base(f.Name())
 	switch {
 	case !listed && info.Size() > 0:
-		return fmt.Errorf("%s holds %d bytes, but %s does not know of it: move it away", name, info.Size(), checkpointName)
+		return fmt.Errorf("%s holds %d bytes, but %s does not know of it: move it away", name, info.Size(), checkpoint)
 	case info.Size() < length:
 		return fmt.Errorf("%s holds %d bytes, but its checkpoint says %d: rows are lost", name, info.Size(), length)
 	}
@@ -95,11 +89,16 @@ func cut(f *os.File, length int64, listed bool) error {
 func (f *rowFile) append(rows []byte) error {
 	n, err := f.out.Write(rows)
 	f.length += int64(n)
+	f.dirty = f.dirty || n > 0
 	return err
 }
 
 // sync returns once all rows are on disk.
 func (f *rowFile) sync() error {
+	if !f.dirty {
+		return nil
+	}
+	f.dirty = false
 	return errors.Join(f.out.Flush(), f.file.Sync())
 }
 
