@@ -3,13 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -26,7 +23,6 @@ import (
 	"github.com/flightlog/flightlog/broker/kafka/kafkatest"
 	"github.com/flightlog/flightlog/loadtest/synthetic"
 	"github.com/flightlog/flightlog/schemas"
-	"github.com/flightlog/flightlog/sinks/delivery"
 	"github.com/flightlog/flightlog/sinks/openobserve"
 	"github.com/flightlog/flightlog/sinks/openobserve/o2test"
 )
@@ -208,31 +204,9 @@ func loadedBroker(t *testing.T, kind string) (broker.Broker, []string) {
 // provisionStreams makes the typed streams.
 func provisionStreams(t *testing.T, server *o2test.Server) {
 	t.Helper()
-	config := openobserve.Config{}
-	for _, topic := range delivery.Topics {
-		columns, err := openobserve.Columns(topic)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := json.Marshal(map[string]any{"fields": columns, "settings": map[string]any{}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := http.NewRequest(http.MethodPost, server.URL()+"/api/default/streams/"+config.StreamName(topic)+"?type=logs", bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.SetBasicAuth(o2test.DefaultRoot, o2test.DefaultRootPassword)
-		r.Header.Set("Content-Type", "application/json")
-		a, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, _ := io.ReadAll(a.Body)
-		a.Body.Close()
-		if a.StatusCode != http.StatusOK {
-			t.Fatalf("cannot make the stream of %s: %s", topic, text)
-		}
+	config := openobserve.Config{URL: server.URL(), Admin: openobserve.Account{User: o2test.DefaultRoot, Password: o2test.DefaultRootPassword}}
+	if err := openobserve.Provision(t.Context(), config, openobserve.Layout{}, func(openobserve.Change) {}); err != nil {
+		t.Fatal(err)
 	}
 }
 

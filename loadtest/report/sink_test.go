@@ -73,21 +73,14 @@ func startStandIn(t *testing.T) string {
 	return url
 }
 
+// root may do everything.
+var root = openobserve.Account{User: o2test.DefaultRoot, Password: o2test.DefaultRootPassword}
+
 func makeStreams(t *testing.T, url string) {
 	t.Helper()
-	config := openobserve.Config{}
-	for _, topic := range delivery.Topics {
-		columns, err := openobserve.Columns(topic)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := json.Marshal(map[string]any{"fields": columns, "settings": map[string]any{}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if status, text := post(t, url+"/api/default/streams/"+config.StreamName(topic)+"?type=logs", "", body); status != http.StatusOK {
-			t.Fatalf("cannot make the stream of %s: %s", topic, text)
-		}
+	err := openobserve.Provision(t.Context(), openobserve.Config{URL: url, Admin: root}, openobserve.Layout{}, func(openobserve.Change) {})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -268,10 +261,9 @@ func marshalRows(rows []schemas.Enriched) []byte {
 // openSink is the sink as the command runs it.
 func openSink(t *testing.T, url string, admin bool) *openobserve.Sink {
 	t.Helper()
-	account := openobserve.Account{User: o2test.DefaultRoot, Password: o2test.DefaultRootPassword}
-	config := openobserve.Config{URL: url, Loading: account}
+	config := openobserve.Config{URL: url, Loading: root}
 	if admin {
-		config.Admin = account
+		config.Admin = root
 	}
 	s, err := openobserve.Open(t.Context(), config, delivery.Topics, 0)
 	if err != nil {
