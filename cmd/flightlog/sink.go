@@ -20,7 +20,7 @@ func sinkCommand() *cobra.Command {
 		Use:   "sink",
 		Short: "Load the rows of the topics into a store: openobserve, files",
 	}
-	c.AddCommand(sinkOpenObserveCommand())
+	c.AddCommand(sinkOpenObserveCommand(), sinkFilesCommand())
 	return c
 }
 

@@ -1,6 +1,8 @@
 package files_test
 
 import (
+	"errors"
+	"maps"
 	"slices"
 	"testing"
 
@@ -34,7 +36,7 @@ func TestRowsOfCommitsArriveOnceWhoeverOwnsThePartition(t *testing.T) {
 }
 
 func rowsOfCommitsArriveOnce(t *testing.T, b broker.Broker) {
-	dir := t.TempDir()
+	dir, archived := t.TempDir(), t.TempDir()
 	number, previous := int64(0), int64(0)
 	for owner := range 3 {
 		o, err := b.Acquire(t.Context(), "sessions", 1, "worker")
@@ -60,12 +62,21 @@ func rowsOfCommitsArriveOnce(t *testing.T, b broker.Broker) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := drain(t, dir, b); err != nil {
+			if err := errors.Join(drain(t, dir, b), archive(t, archived, b)); err != nil {
 				t.Fatalf("after owner %d: %v", owner, err)
 			}
 		}
 	}
-	if got, want := rows(t, dir, "enriched.ndjson"), []string{"c", "C", "e", "E", "g", "G", "i", "I"}; !slices.Equal(got, want) {
+	want := []string{"c", "C", "e", "E", "g", "G", "i", "I"}
+	if got := rows(t, dir, "enriched.ndjson"); !slices.Equal(got, want) {
 		t.Errorf("rows %q, want %q", got, want)
+	}
+	var got []string // an hour may have passed
+	byFile := archivedNames(t, archived, broker.Enriched)
+	for _, file := range slices.Sorted(maps.Keys(byFile)) {
+		got = append(got, byFile[file]...)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("archived rows %q, want %q", got, want)
 	}
 }

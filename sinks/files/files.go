@@ -110,6 +110,9 @@ func (s *Sink) Close() error {
 func (s *Sink) run(ctx context.Context, b broker.Broker) error {
 	logs, err := s.begin(ctx, b)
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil
+		}
 		return err
 	}
 	reading, stop := context.WithCancel(ctx)
@@ -195,9 +198,27 @@ type stretch struct {
 	asked      int64 // µs: the end is as of then
 }
 
-// begin says where each log goes on, and refuses a broker that is not the one
-// that the checkpoint was made with.
+// begin is beginNow, as soon as the broker answers.
 func (s *Sink) begin(ctx context.Context, b broker.Broker) ([]stretch, error) {
+	for told := false; ; told = true {
+		logs, err := s.beginNow(ctx, b)
+		if !errors.Is(err, broker.ErrRetry) && !errors.Is(err, broker.ErrUnknown) {
+			return logs, err
+		}
+		if !told {
+			slog.Warn("the broker does not answer, trying again", "error", err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// beginNow says where each log goes on, and refuses a broker that is not the one
+// that the checkpoint was made with.
+func (s *Sink) beginNow(ctx context.Context, b broker.Broker) ([]stretch, error) {
 	if s.dead != nil {
 		return nil, fmt.Errorf("open them anew after: %w", s.dead)
 	}

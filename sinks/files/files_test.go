@@ -14,6 +14,7 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/delivery"
 	"github.com/flightlog/flightlog/sinks/files"
 )
 
@@ -290,6 +291,22 @@ func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 	})
 }
 
+func TestABrokerThatIsAwayAtTheStartIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, dir := &unreachable{logs: newLogs(1)}, t.TempDir()
+		b.say(t, enriched(0), 1)
+		b.is.Store(true)
+		time.AfterFunc(time.Minute, func() { b.is.Store(false) })
+		if err := run(t, dir, b, 2*time.Minute); err != nil || len(rows(t, dir, "enriched.ndjson")) != 1 {
+			t.Errorf("%v, rows %q", err, rows(t, dir, "enriched.ndjson"))
+		}
+		b.is.Store(true)
+		if err := run(t, dir, b, time.Minute); err != nil {
+			t.Errorf("stopped while it waits: %v", err)
+		}
+	})
+}
+
 func TestADrainThatIsToldToStopKeepsWhatItRead(t *testing.T) {
 	b, dir := newLogs(1), t.TempDir()
 	b.say(t, enriched(0), 1)
@@ -311,6 +328,53 @@ func TestADrainThatIsToldToStopKeepsWhatItRead(t *testing.T) {
 }
 
 func BenchmarkDrain(bench *testing.B) {
+	b := benchLogs(bench)
+	for bench.Loop() {
+		s, err := files.New(bench.TempDir())
+		if err != nil {
+			bench.Fatal(err)
+		}
+		if err := errors.Join(s.Drain(bench.Context(), b), s.Close()); err != nil {
+			bench.Fatal(err)
+		}
+	}
+	bench.ReportMetric(float64(bench.Elapsed().Nanoseconds())/float64(bench.N)/50_000, "ns/row")
+}
+
+func BenchmarkArchive(bench *testing.B) {
+	b := benchLogs(bench)
+	for bench.Loop() {
+		s, err := files.NewArchive(bench.TempDir())
+		if err != nil {
+			bench.Fatal(err)
+		}
+		if err := errors.Join(s.Drain(bench.Context(), b), s.Close()); err != nil {
+			bench.Fatal(err)
+		}
+	}
+	bench.ReportMetric(float64(bench.Elapsed().Nanoseconds())/float64(bench.N)/50_000, "ns/row")
+}
+
+func BenchmarkRows(bench *testing.B) {
+	b, dir := benchLogs(bench), bench.TempDir()
+	if err := archive(bench, dir, b); err != nil {
+		bench.Fatal(err)
+	}
+	a, err := files.OpenArchive(dir)
+	if err != nil {
+		bench.Fatal(err)
+	}
+	for bench.Loop() {
+		n := 0
+		if err := a.Rows(bench.Context(), broker.Enriched, time.Time{}, time.Time{}, func(*delivery.Row) error { n++; return nil }); err != nil || n != 50_000 {
+			bench.Fatal(n, err)
+		}
+	}
+	bench.ReportMetric(float64(bench.Elapsed().Nanoseconds())/float64(bench.N)/50_000, "ns/row")
+}
+
+// benchLogs hold 50,000 rows.
+func benchLogs(bench *testing.B) *logs {
 	b := newLogs(1)
 	f := schemas.EnrichedFrame{Header: schemas.RowHeader{Processor: "sessions"}}
 	for range 100 {
@@ -323,14 +387,5 @@ func BenchmarkDrain(bench *testing.B) {
 			bench.Fatal(err)
 		}
 	}
-	for bench.Loop() {
-		s, err := files.New(bench.TempDir())
-		if err != nil {
-			bench.Fatal(err)
-		}
-		if err := errors.Join(s.Drain(bench.Context(), b), s.Close()); err != nil {
-			bench.Fatal(err)
-		}
-	}
-	bench.ReportMetric(float64(bench.Elapsed().Nanoseconds())/float64(bench.N)/50_000, "ns/row")
+	return b
 }
