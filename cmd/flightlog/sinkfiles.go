@@ -296,8 +296,12 @@ func (o *sinkFilesOptions) summary(sinks *fileSinks) (*filesSummary, error) {
 
 // print writes the summary for a person.
 func (s *filesSummary) print(out io.Writer) error {
-	for _, w := range s.Rows {
-		fmt.Fprintf(out, "%s: %d rows written\n", filepath.Join(s.Out, w.Topic+".ndjson"), w.Rows)
+	if s.Out != "" {
+		rows := int64(0)
+		for _, w := range s.Rows {
+			rows += w.Rows
+		}
+		fmt.Fprintf(out, "rows: %s, %d of them new\n", s.Out, rows)
 	}
 	if s.Archive == "" {
 		return nil

@@ -54,6 +54,7 @@ func NewArchive(dir string, topics ...string) (*Sink, error) {
 			return nil, fmt.Errorf("cannot archive %q: there are %v", topic, ArchiveTopics)
 		}
 	}
+	dir = filepath.Clean(dir)
 	return open(dir, ArchiveName, pace{every: time.Minute, bytes: 64 << 20, asks: true},
 		&archive{dir: dir, topics: topics, indexes: map[string]*rowFile{}, renamed: map[string]bool{}})
 }
@@ -313,8 +314,8 @@ func (a *archive) folder(dir string) error {
 	if _, err := os.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	for parent := filepath.Dir(dir); len(parent) >= len(a.dir); parent = filepath.Dir(parent) {
-		a.renamed[parent] = true
+	for made := dir; made != a.dir; made = filepath.Dir(made) {
+		a.renamed[filepath.Dir(made)] = true
 	}
 	return os.MkdirAll(dir, 0o700)
 }

@@ -513,6 +513,21 @@ func TestOnlyTopicsThatThereAreAreWritten(t *testing.T) {
 	}
 }
 
+func TestAnArchiveMayBeTheFolderThatOneIsIn(t *testing.T) {
+	b := newLogs(1)
+	t.Chdir(t.TempDir())
+	for i, dir := range []string{".", "beside/", "./deep/er"} {
+		b.at = at(time.Duration(i) * time.Hour)
+		b.say(t, enriched(0), 1)
+		for range 2 {
+			if err := archive(t, dir, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		holdsAll(t, dir, dir, b)
+	}
+}
+
 func TestAnArchiveMayBeGivenAnotherTopicAndLoseOne(t *testing.T) {
 	b, dir := newLogs(1), t.TempDir()
 	b.at = at(0)

@@ -321,7 +321,6 @@ func (s *Sink) checkpoint() error {
 	if s.dead = s.store.stands(&s.done); s.dead != nil {
 		return s.dead
 	}
-	s.tally.completed(len(s.done.Closing))
 	s.fresh = 0
 	return nil
 }

@@ -23,8 +23,6 @@ type Progress struct {
 	// Done and Total count positions of the logs: they grow faster than
 	// messages, and not evenly.
 	Done, Total uint64
-	// Files of an archive that were completed since the sink was opened.
-	Files int
 }
 
 // Written tells what was written so far, by topic. Safe for concurrent use.
@@ -91,10 +89,4 @@ func (t *tally) took(f *frame, news bool) {
 		w.Rows += int64(f.count)
 		w.Unreadable += int64(f.unreadable)
 	}
-}
-
-func (t *tally) completed(files int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.progress.Files += files
 }
