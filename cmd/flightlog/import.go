@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/producers"
 	"github.com/flightlog/flightlog/producers/redaction"
 	"github.com/flightlog/flightlog/producers/shipper"
 	"github.com/flightlog/flightlog/schemas"
@@ -39,7 +40,8 @@ func importCommand() *cobra.Command {
 
 PATH is a transcript (*.jsonl), a folder of them such as ~/.claude/projects, or a
 folder with hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson
-and projects/. What it cannot read becomes a dead letter with file and line.
+and projects/, or an archive of 'flightlog sink files' (its events; docs/archive.md).
+What it cannot read becomes a dead letter with file and line.
 
 It ends when every session that it brought has its final rows. The same input
 again adds nothing. If 'flightlog up' runs on the data folder, it is used.
@@ -77,7 +79,7 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 	if err != nil {
 		return err
 	}
-	sources, err := findSources(paths)
+	sources, err := findSourcesOf(paths, o.org)
 	if err != nil {
 		return err
 	}
@@ -125,22 +127,25 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 		return nil, err
 	}
 	f := newFeed(ctx, ship)
-	sink := redaction.NewSink(mode, f)
+	var behind producers.Sink = f // of redaction
 	if o.shiftToNow {
 		if o.now == nil {
 			o.now = time.Now
 		}
-		shift, err := in.shiftToNow(ctx, sources, o.now(), f)
-		if err != nil {
+		if behind, err = in.shiftToNow(ctx, sources, o.now(), f); err != nil {
 			return nil, cause(ctx, err)
 		}
-		sink = redaction.NewSink(mode, shift)
 	}
+	redacting := redaction.NewSink(mode, behind)
 	bar := progress(sources, "importing")
 	var bytes int64
 	var unread []error
 	for i, s := range sources {
 		var fault *fs.PathError
+		var sink producers.Sink = redacting
+		if s.kind == archiveSource {
+			sink = behind // its events were redacted when they were first sent, and keep their event_id
+		}
 		switch err := s.read(ctx, sink); {
 		case errors.As(err, &fault): // this file only: it is gone, or not ours to read
 			unread = append(unread, err)
