@@ -24,127 +24,170 @@ type note struct {
 	Last  uint64 `json:"last,omitempty"`
 	Check uint32 `json:"check,omitempty"`
 	// Ends are the last positions of the slices behind the cursor that may have
-	// been sent, in order.
-	Ends []uint64 `json:"ends,omitempty"`
+	// been sent, in order, and First is the first position of the first of them.
+	First uint64   `json:"first,omitempty"`
+	Ends  []uint64 `json:"ends,omitempty"`
+	// Gap is the position of a message before which another is missing.
+	Gap uint64 `json:"gap,omitempty"`
 }
 
 // begin finds the place to go on from.
 func (l *lane) begin(ctx context.Context) error {
+	noted := false
 	err := patiently(ctx, func() (err error) {
 		if l.name, err = l.Broker.Installation(ctx); err != nil {
 			return err
 		}
-		at, err := l.claim.Cursor(ctx, l.log.Lane)
-		l.place, l.kept = at.Position, at
+		l.kept, err = l.claim.Cursor(ctx, l.log.Lane)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	var n note
 	if len(l.kept.Note) > 0 {
-		var n note
 		if err := json.Unmarshal(l.kept.Note, &n); err != nil {
 			return fmt.Errorf("the cursor's note: %w", err)
 		}
-		l.planned, n.Ends = n.Ends, nil
-		l.done = n
+		noted = true
 	}
-	var end uint64
-	if err := patiently(ctx, func() error {
-		whole, last, err := l.whole(ctx)
-		if err == nil && !whole {
-			slog.Error("the topic has lost its end: everything that it holds is loaded again; a row that is stored twice counts once by its row_id",
-				"sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "position", l.done.Last, "end", last)
-			l.place, l.done, l.planned = 0, note{}, nil
+	l.done, l.first, l.planned, l.gap = note{Last: n.Last, Check: n.Check}, n.First, n.Ends, n.Gap
+	idle := l.kept.Position // the place of an idle log may be behind its last message
+	if l.place = idle; noted {
+		// It is good for nothing where the log has lost its end since: what came
+		// then may stand before it.
+		l.place = min(idle, l.done.Last)
+	}
+	if l.gap != 0 {
+		if err := l.lost(ctx, l.gap, fmt.Errorf("a message is missing before position %d: %w", l.gap, broker.ErrLost)); err != nil {
+			return err
 		}
-		end = last
+	}
+	if err := patiently(ctx, func() error { return l.whole(ctx) }); err != nil {
 		return err
+	}
+	var lost error
+	if err := patiently(ctx, func() error {
+		lost = l.held(ctx, l.place)
+		if errors.Is(lost, broker.ErrLost) && l.place < idle {
+			if lost = l.held(ctx, idle); lost == nil {
+				l.place = idle // what was before has aged out
+			}
+		}
+		if errors.Is(lost, broker.ErrLost) {
+			return nil
+		}
+		return lost
 	}); err != nil {
 		return err
 	}
-	if n := len(l.planned); n > 0 && end < l.planned[n-1] {
-		l.planned = nil
+	if lost != nil {
+		if err := l.lost(ctx, l.place, lost); err != nil {
+			return err
+		}
+		l.place, l.done, l.planned = 0, note{}, nil
 	}
-	if err := l.held(ctx); err != nil {
-		return err
+	if len(l.planned) > 0 {
+		l.expected = l.first
 	}
-	l.chain.Middle = l.place > 0
+	l.chain.Middle = l.chain.Middle || l.place > 0 || idle > 0
 	slog.Debug("loading", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "lane", l.log.Lane, "after", l.place, "again", l.planned)
 	return nil
 }
 
-// whole tells whether the log still holds what was read of it, as far as that
-// can be told, and where it ends.
-func (l *lane) whole(ctx context.Context) (bool, uint64, error) {
+// whole makes sure that the log still holds what was read of it, as far as that
+// can be told. Where it has lost its end, everything that it holds is loaded
+// again, and the store is asked for each row.
+func (l *lane) whole(ctx context.Context) error {
 	end, err := l.Broker.End(ctx, l.log)
-	if err != nil || l.done.Last == 0 || end == 0 { // an end of 0: all of it has aged out, or is gone
-		return true, end, err
-	}
-	if end < l.done.Last {
-		return false, end, nil
-	}
-	r, err := l.Broker.Read(ctx, l.log, l.done.Last-1)
-	if errors.Is(err, broker.ErrLost) {
-		return true, end, nil // it has aged out
-	}
 	if err != nil {
-		return false, end, err
+		return err
 	}
-	defer r.Close()
-	m, err := r.Next(ctx)
-	if errors.Is(err, broker.ErrLost) {
-		return true, end, nil
+	if n := len(l.planned); n > 0 && end < l.planned[n-1] {
+		l.suspect, l.planned = l.planned[n-1], nil // what was read and not done has gone, or was said again
 	}
-	return m.Position != l.done.Last || Checksum(m.Payload) == l.done.Check, end, err
-}
-
-// held makes sure that the log still holds what stands behind the place. Where
-// it does not, and that is allowed, a dead letter names the gap.
-func (l *lane) held(ctx context.Context) error {
-	if l.place == 0 {
+	if l.done.Last == 0 || end == 0 { // an end of 0: all of it has aged out, or is gone
 		return nil
 	}
-	var lost error
-	err := patiently(ctx, func() error {
-		r, err := l.Broker.Read(ctx, l.log, l.place)
-		if errors.Is(err, broker.ErrLost) {
-			lost = err
+	whole := end >= l.done.Last
+	if whole {
+		r, err := l.Broker.Read(ctx, l.log, l.done.Last-1)
+		if errors.Is(err, broker.ErrLost) { // it has aged out
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		return r.Close()
-	})
-	if err != nil || lost == nil {
+		defer r.Close()
+		m, err := r.Next(ctx)
+		if errors.Is(err, broker.ErrLost) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		whole = m.Position != l.done.Last || Checksum(m.Payload) == l.done.Check
+	}
+	if !whole {
+		slog.Error("the topic has lost its end: everything that it holds is loaded again, but for rows that the store shows",
+			"sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "position", l.done.Last, "end", end)
+		l.suspect, l.place, l.done, l.planned = end, 0, note{}, nil
+	}
+	return nil
+}
+
+// held tells whether the log holds everything behind a position; ErrLost if not.
+func (l *lane) held(ctx context.Context, after uint64) error {
+	if after == 0 {
+		return nil
+	}
+	r, err := l.Broker.Read(ctx, l.log, after)
+	if err != nil {
 		return err
 	}
+	return r.Close()
+}
+
+// lost is what follows where rows are gone that were never loaded: why, or where
+// that is allowed a dead letter that names the gap.
+func (l *lane) lost(ctx context.Context, at uint64, why error) error {
 	if !l.SkipLost {
-		return lost
+		return why
 	}
-	d := &schemas.DeadLetter{Generation: l.Broker.Generation(), Reason: "position_lost",
-		Detail: fmt.Sprintf("rows behind position %d had aged out before the sink %s loaded them", l.place, l.Group),
-		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(l.place), OccurredAt: time.Now().UnixMicro()}
-	fill(d, nil)
-	slog.Error("rows have aged out before they were loaded; going on with what is held", "sink", l.Group,
-		"topic", l.log.Topic, "partition", l.log.Partition, "position", l.place)
-	l.place, l.done, l.planned = 0, note{}, nil
+	slog.Error("rows are gone that were not loaded; going on with what is held", "sink", l.Group,
+		"topic", l.log.Topic, "partition", l.log.Partition, "position", at, "error", why)
+	l.gap, l.chain.Middle = 0, true
+	return l.buryLog(ctx, "position_lost", why.Error(), at, time.Now().UnixMicro(), nil)
+}
+
+// buryLog makes a dead letter about the log at a position, rather than a row.
+func (l *lane) buryLog(ctx context.Context, reason, detail string, at uint64, found int64, payload []byte) error {
+	d := &schemas.DeadLetter{Generation: l.Broker.Generation(), Reason: reason, Detail: detail,
+		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(at), OccurredAt: found}
+	fill(d, payload)
+	l.Metrics.dead(l.log.Topic, 1, reason)
 	return appendLetters(ctx, l.worker, l.log.Partition, [][]byte{d.AppendAvro(nil)})
 }
 
 // keep sets the cursor, if it has changed.
 func (l *lane) keep(ctx context.Context) error {
 	n := l.done
+	n.Gap = l.gap
 	for _, s := range l.cut {
 		n.Ends = append(n.Ends, s.last)
 	}
 	n.Ends = append(n.Ends, l.planned...)
+	if len(l.cut) > 0 {
+		n.First = l.cut[0].first
+	} else if len(l.planned) > 0 {
+		n.First = l.first
+	}
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
 	next := broker.Cursor{Position: l.place, Note: text}
-	if next.Position == l.kept.Position && bytes.Equal(next.Note, l.kept.Note) || next.Position == 0 && len(n.Ends) == 0 {
+	if next.Position == l.kept.Position && bytes.Equal(next.Note, l.kept.Note) || next.Position == 0 && len(n.Ends) == 0 && n.Gap == 0 {
 		return nil
 	}
 	if err := patiently(ctx, func() error { return l.claim.SetCursor(ctx, l.log.Lane, next) }); err != nil {

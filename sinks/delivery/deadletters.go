@@ -39,14 +39,12 @@ func SourceTopic(d *schemas.DeadLetter) string {
 // toTopic makes dead letters of rows, each with the row in it, and returns when
 // the topic has them.
 //
-// A dead letter about a row of the topic deadletters would be a row of it again,
-// and so on: such a row is counted and logged. It stays where it was.
+// A dead letter about a row of the topic deadletters is a row of it again, and so
+// on: one about such a dead letter is counted and logged only. It stays where it
+// was.
 func (s *sender) toTopic(ctx context.Context, b *Batch, rows []int, reason, detail string) error {
-	s.Metrics.dead(b, len(rows), reason)
+	s.Metrics.dead(b.Topic, len(rows), reason)
 	slog.Warn("rows cannot be stored", "sink", s.Group, "topic", b.Topic, "partition", b.Partition, "rows", len(rows), "reason", reason, "detail", detail)
-	if b.Topic == broker.DeadLetters {
-		return nil
-	}
 	var frame [][]byte
 	size := 0
 	for n, i := range rows {
@@ -54,9 +52,12 @@ func (s *sender) toTopic(ctx context.Context, b *Batch, rows []int, reason, deta
 		if err != nil {
 			return err
 		}
-		letter := d.AppendAvro(nil)
-		frame, size = append(frame, letter), size+len(letter)
-		if len(frame) < frameLetters && size < frameLettersBytes && n+1 < len(rows) {
+		if d != nil {
+			letter := d.AppendAvro(nil)
+			frame, size = append(frame, letter), size+len(letter)
+		}
+		full := len(frame) >= frameLetters || size >= frameLettersBytes
+		if len(frame) == 0 || !full && n+1 < len(rows) {
 			continue
 		}
 		if err := appendLetters(ctx, s.worker, b.Partition, frame); err != nil {
@@ -67,8 +68,8 @@ func (s *sender) toTopic(ctx context.Context, b *Batch, rows []int, reason, deta
 	return nil
 }
 
-// letter is the dead letter of a row. The same row refused for the same reason
-// is the same dead letter.
+// letter is the dead letter of a row; nil where there is one too many. The same
+// row refused for the same reason is the same dead letter.
 func (s *sender) letter(b *Batch, i int, reason, detail string) (*schemas.DeadLetter, error) {
 	r := b.rows[i]
 	m := s.slice.messages[r.message]
@@ -88,6 +89,8 @@ func (s *sender) letter(b *Batch, i int, reason, detail string) (*schemas.DeadLe
 		d.Org, d.SessionId = row.Enriched.Org, row.Enriched.SessionId
 	case row.Finding != nil:
 		d.Org, d.SessionId = row.Finding.Org, row.Finding.SessionId
+	case SourceTopic(row.DeadLetter) == broker.DeadLetters:
+		return nil, nil
 	}
 	fill(d, row.AppendMessage(nil))
 	return d, nil

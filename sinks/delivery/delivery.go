@@ -37,26 +37,36 @@ type Destination interface {
 	Refuses(at int64) (reason, detail string)
 	// Send tries once to store some rows of a batch, by their index.
 	Send(ctx context.Context, batch *Batch, rows []int) Outcome
+	// Answers is an error unless the store answers at present to a request like
+	// Send's that stores nothing: a row that is not answered alone is then the
+	// reason itself.
+	Answers(ctx context.Context) error
 	// Missing tells which of these rows the store does not hold, as far as can be
-	// seen now. ErrBlind where the store cannot be asked at all.
+	// seen now. ErrBlind where the store cannot be asked at all, ErrImpossible
+	// where it never will.
 	Missing(ctx context.Context, batch *Batch, rows []int) ([]int, error)
 }
 
-// ErrBlind: the store cannot be asked what it holds.
-var ErrBlind = errors.New("the store cannot be asked what it holds")
+var (
+	// ErrBlind: the store cannot be asked what it holds.
+	ErrBlind = errors.New("the store cannot be asked what it holds")
+	// ErrImpossible: nothing can be stored, or asked, before a setting is changed.
+	ErrImpossible = errors.New("nothing can be stored before a setting is changed")
+)
 
 // Class is what an attempt to store rows came to.
 type Class int
 
 const (
-	// Stored: the store says that it has all of them.
+	// Stored: the store says that it has all of them. An error beside it is for
+	// the operator.
 	Stored Class = iota
 	// Untouched: it has stored none, and may take the same later (it is down,
 	// or has too much to do).
 	Untouched
 	// Doubtful: it may have stored them or not (the answer was lost).
 	Doubtful
-	// Partial: it has stored some, and refused others for what they are.
+	// Partial: it has stored some, and refused others (Failed) for what they are.
 	Partial
 	// Silent: it says that it has stored fewer than were sent, and not why.
 	Silent
@@ -84,6 +94,8 @@ type Outcome struct {
 	Broken bool
 	// RetryAfter is what the store asks to wait at least.
 	RetryAfter time.Duration
+	// Failed is how many rows a Partial outcome refused.
+	Failed int
 	// Offends tells of a Partial outcome whether a row with this time is one of
 	// those that were refused, if it is not stored; nil = every one is.
 	Offends func(at int64) bool
@@ -117,9 +129,9 @@ type Config struct {
 	// Settle is how long after an attempt a stored row may still be invisible;
 	// default 2 s.
 	Settle time.Duration
-	// Lost says what to do where the cursor's place has aged out: go on at the
-	// oldest message that is held, with a dead letter that names the gap, or
-	// (default) leave the partition alone and raise the alarm.
+	// SkipLost: where rows have gone before they were loaded (they have aged out,
+	// or a frame is missing), go on with what is held, and leave a dead letter that
+	// names the gap. Default: leave the lane alone and raise the alarm.
 	SkipLost bool
 	// Metrics that the worker keeps up to date; nil = none.
 	Metrics *Metrics
@@ -178,7 +190,7 @@ func (c *Config) Validate() error {
 		{"linger", c.Linger}, {"backoff", c.Backoff}, {"max_backoff", c.MaxBackoff}, {"settle", c.Settle}, {"window", c.Window},
 	} {
 		if d.value < 0 {
-			wrong(d.key, d.value, "must be longer than 0")
+			wrong(d.key, d.value, "must not be negative")
 		}
 	}
 	if c.InFlight < 0 || c.InFlight > 64 {
@@ -203,8 +215,8 @@ func isPublic(topic string) bool {
 
 // Run works until ctx ends, and then returns nil with what was sent accounted
 // for. It ends with an error where no partition can go on: an outcome that is
-// Impossible, or a broker that refuses for good. A single partition that cannot
-// go on is reported and tried again every minute, while the others go on.
+// Impossible, or a broker that refuses for good. A single lane that cannot go on
+// is reported and tried again every minute, while the others go on.
 func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("cannot run the sink %s: %w", c.Group, err)
@@ -216,10 +228,12 @@ func Run(ctx context.Context, c Config) error {
 	for _, topic := range w.Topics {
 		topics.Go(func() {
 			group := broker.Group{Name: w.Group, Topic: topic}
-			err := w.Broker.Consume(ctx, group, w.Worker, func(ctx context.Context, claim broker.Claim) error {
-				return w.hold(ctx, topic, claim)
+			err := patiently(ctx, func() error {
+				return w.Broker.Consume(ctx, group, w.Worker, func(ctx context.Context, claim broker.Claim) error {
+					return w.hold(ctx, topic, claim)
+				})
 			})
-			if ctx.Err() == nil || err != nil && !errors.Is(err, context.Canceled) {
+			if ctx.Err() == nil {
 				stop(err)
 			}
 		})
@@ -275,26 +289,42 @@ func lanes(topic string) []schemas.Lane {
 	return []schemas.Lane{schemas.LaneNormal}
 }
 
-// hold loads a partition until ctx ends. One that fails is left alone for a
-// while, with its lanes together.
+// hold loads the lanes of a partition until ctx ends, or the claim is lost.
 func (w *worker) hold(ctx context.Context, topic string, claim broker.Claim) error {
 	w.Status.claimed(1)
 	defer w.Status.claimed(-1)
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var running sync.WaitGroup
+	for _, lane := range lanes(topic) {
+		running.Go(func() {
+			stop(w.load(working, claim, broker.Log{Topic: topic, Partition: claim.Partition(), Lane: lane}))
+		})
+	}
+	running.Wait()
+	if err := context.Cause(working); errors.Is(err, ErrImpossible) {
+		return err
+	}
+	return nil // nobody needs it any more, or another worker has it
+}
+
+// load loads one lane until ctx ends, or nobody can go on. Where only this lane
+// cannot, it is left alone for a while.
+func (w *worker) load(ctx context.Context, claim broker.Claim, log broker.Log) error {
 	for {
-		err := w.partition(ctx, topic, claim)
-		if ctx.Err() != nil || errors.Is(err, broker.ErrFenced) || errors.Is(err, broker.ErrClosed) {
-			return nil // another worker has it, or nobody needs it any more
-		}
-		if errors.Is(err, errImpossible) {
+		err := newLane(w, claim, log).run(ctx)
+		if ctx.Err() != nil || errors.Is(err, broker.ErrFenced) || errors.Is(err, broker.ErrClosed) || errors.Is(err, ErrImpossible) {
 			return err
 		}
-		w.Metrics.stopped(topic, claim.Partition(), true)
-		slog.Error("a partition is stopped, the others go on; it is tried again in a minute",
-			"sink", w.Group, "topic", topic, "partition", claim.Partition(), "way_out", wayOut(err), "error", err)
-		err = sleep(ctx, rest)
-		w.Metrics.stopped(topic, claim.Partition(), false)
-		if err != nil {
-			return nil
+		err = fmt.Errorf("%s/%d, lane %s: %w", log.Topic, log.Partition, log.Lane, err)
+		slog.Error("a lane is stopped, the others go on; it is tried again in a minute", "sink", w.Group, "way_out", wayOut(err), "error", err)
+		w.Metrics.stopped(log, true)
+		w.Status.stalled(1, err)
+		ended := sleep(ctx, rest)
+		w.Status.stalled(-1, nil)
+		w.Metrics.stopped(log, false)
+		if ended != nil {
+			return ended
 		}
 	}
 }
@@ -302,26 +332,9 @@ func (w *worker) hold(ctx context.Context, topic string, claim broker.Claim) err
 func wayOut(err error) string {
 	switch {
 	case errors.Is(err, broker.ErrLost):
-		return "rows that were never loaded have aged out of the topic: --skip-lost goes on with what is still there and leaves a dead letter that names the gap"
+		return "rows are gone that were never loaded: --skip-lost goes on with what is still there and leaves a dead letter that names the gap"
 	case errors.Is(err, errNewer):
 		return "rows come from a newer release: update this sink"
 	}
 	return "see the error"
-}
-
-// partition loads the lanes of a partition until ctx ends or one fails.
-func (w *worker) partition(ctx context.Context, topic string, claim broker.Claim) error {
-	working, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var running sync.WaitGroup
-	for _, l := range lanes(topic) {
-		running.Go(func() {
-			lane := newLane(w, claim, broker.Log{Topic: topic, Partition: claim.Partition(), Lane: l})
-			if err := lane.run(working); err != nil {
-				stop(fmt.Errorf("%s/%d, lane %s: %w", topic, claim.Partition(), l, err))
-			}
-		})
-	}
-	running.Wait()
-	return context.Cause(working)
 }

@@ -28,7 +28,8 @@ const Endless = math.MaxUint64
 
 // Follow delivers the entries of a log after a position up to another one, in
 // order. It waits while the broker is away, and ends with the first error that
-// waiting does not mend: broker.ErrLost, one of deliver, or ctx's.
+// waiting does not mend: broker.ErrLost (also where a message comes at a place
+// that was said to be passed: the log has lost its end), one of deliver, or ctx's.
 func Follow(ctx context.Context, b broker.Broker, log broker.Log, after, end uint64, deliver func(Entry) error) error {
 	for after < end {
 		err := read(ctx, b, log, &after, end, deliver)
@@ -56,6 +57,9 @@ func read(ctx context.Context, b broker.Broker, log broker.Log, after *uint64, e
 	defer func() { err = errors.Join(err, r.Close()) }()
 	for *after < end {
 		e, err := next(ctx, r)
+		if err == nil && e.Position <= *after && !e.Idle {
+			err = fmt.Errorf("a message came at position %d, up to which nothing was to come: %w", e.Position, broker.ErrLost)
+		}
 		if err != nil {
 			return fmt.Errorf("%s/%d after position %d: %w", log.Topic, log.Partition, *after, err)
 		}

@@ -16,6 +16,10 @@ import (
 // errNewer: rows of a schema that this release does not know.
 var errNewer = errors.New("written by a newer release")
 
+// mostCut is how many slices may stand behind the place: while one is held back
+// those after it go on, and each has its end in the note.
+const mostCut = 32
+
 // lane loads one lane of a partition. One goroutine runs it.
 type lane struct {
 	*worker
@@ -28,13 +32,19 @@ type lane struct {
 	done    note          // of that, without Ends
 	kept    broker.Cursor // that stands with the broker
 	planned []uint64      // ends of slices to be made again
-	open    *slice        // is being filled; nil = nothing waits
-	cut     []*slice      // behind the place, oldest first
-	flying  int           // of these
-	landed  chan landing  // their deliveries have returned
-	decoder Decoder
-	chain   Chain
-	alarmed time.Time // when the alarm about the lag was raised last
+	first   uint64        // position of the first message of these
+	// expected is first until a message was read: a later one tells that it has
+	// aged out.
+	expected uint64
+	gap      uint64       // before which a message is missing; 0 = none is
+	suspect  uint64       // up to here the log was said again, perhaps otherwise
+	open     *slice       // is being filled; nil = nothing waits
+	cut      []*slice     // behind the place, oldest first
+	flying   int          // of these
+	landed   chan landing // their deliveries have returned
+	decoder  Decoder
+	chain    Chain
+	alarmed  time.Time // when the alarm about the lag was raised last
 }
 
 func newLane(w *worker, claim broker.Claim, log broker.Log) *lane {
@@ -63,12 +73,13 @@ func (l *lane) run(ctx context.Context) (err error) {
 			}
 		})
 	})
+	defer l.Metrics.left(l.log)
 	err = l.work(ctx, sending, entries, ended)
 	stopReading()
 	reader.Wait()
 	overdue := time.AfterFunc(grace, stopSending)
 	defer overdue.Stop()
-	if errors.Is(err, broker.ErrFenced) || errors.Is(err, errImpossible) {
+	if errors.Is(err, broker.ErrFenced) || errors.Is(err, ErrImpossible) {
 		stopSending()
 	}
 	for l.flying > 0 {
@@ -96,7 +107,10 @@ func (l *lane) work(ctx, sending context.Context, entries <-chan Entry, ended <-
 	for unreadable == nil || l.open != nil || l.flying > 0 {
 		in, slots := entries, chan<- struct{}(nil)
 		if ready {
-			in, slots = nil, l.traffic.slices
+			in = nil
+			if len(l.cut) < mostCut {
+				slots = l.traffic.slices
+			}
 		}
 		if unreadable != nil {
 			in, ended = nil, nil
@@ -104,7 +118,7 @@ func (l *lane) work(ctx, sending context.Context, entries <-chan Entry, ended <-
 		select {
 		case e := <-in:
 			opened := l.open == nil
-			full, err := l.add(e)
+			full, err := l.add(ctx, e)
 			if err != nil {
 				unreadable = err
 			}
@@ -145,20 +159,26 @@ func (l *lane) work(ctx, sending context.Context, entries <-chan Entry, ended <-
 }
 
 // add takes an entry into the open slice and tells whether that is to be cut.
-func (l *lane) add(e Entry) (bool, error) {
+func (l *lane) add(ctx context.Context, e Entry) (bool, error) {
 	if e.Idle {
 		if l.open == nil && len(l.cut) == 0 {
 			l.place = max(l.place, e.Position)
 		}
 		return false, nil
 	}
-	header, rows, err := l.decode(e.Message)
+	if l.expected != 0 && e.Position > l.expected {
+		l.gap = e.Position
+		return false, fmt.Errorf("position %d, that was read before, has aged out: %w", l.expected, broker.ErrLost)
+	}
+	l.expected = 0
+	header, rows, err := l.decode(ctx, e.Message)
 	if err != nil {
 		return false, err
 	}
 	checksum := Checksum(e.Payload)
 	news, err := l.chain.Follows(header, checksum)
 	if err != nil {
+		l.gap = e.Position // it stays so for whoever comes next
 		return false, fmt.Errorf("position %d: %w", e.Position, err)
 	}
 	if !news {
@@ -169,8 +189,7 @@ func (l *lane) add(e Entry) (bool, error) {
 	if l.open == nil {
 		l.open = &slice{log: l.log}
 	}
-	l.open.add(l.Destination, e.Message, rows)
-	l.open.check = checksum
+	l.open.add(l.Destination, e.Message, checksum, rows)
 	l.Metrics.read(l.log, len(rows))
 	if len(l.planned) > 0 {
 		l.open.again = e.Position == l.planned[0]
@@ -181,7 +200,7 @@ func (l *lane) add(e Entry) (bool, error) {
 
 // decode reads a message. One that is damaged is a row that cannot be stored;
 // one of an unknown schema is for a newer release.
-func (l *lane) decode(m broker.Message) (schemas.RowHeader, []Row, error) {
+func (l *lane) decode(ctx context.Context, m broker.Message) (schemas.RowHeader, []Row, error) {
 	header, rows, err := l.decoder.Decode(l.log.Topic, m)
 	if err == nil {
 		return header, rows, nil
@@ -189,14 +208,11 @@ func (l *lane) decode(m broker.Message) (schemas.RowHeader, []Row, error) {
 	if fingerprint, ok := schemas.MessageFingerprint(m.Payload); ok && schemas.FingerprintName(fingerprint) == "" {
 		return header, nil, fmt.Errorf("position %d has the schema %016x: %w", m.Position, fingerprint, errNewer)
 	}
-	d := &schemas.DeadLetter{Generation: l.Broker.Generation(), Reason: "undecodable", Detail: err.Error(),
-		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(m.Position), OccurredAt: m.AppendedAt}
-	fill(d, m.Payload)
 	slog.Error("a message cannot be read", "sink", l.Group, "topic", l.log.Topic, "partition", l.log.Partition, "position", m.Position, "error", err)
 	if l.log.Topic == broker.DeadLetters {
 		return schemas.RowHeader{}, nil, nil
 	}
-	return schemas.RowHeader{}, nil, appendLetters(context.Background(), l.worker, l.log.Partition, [][]byte{d.AppendAvro(nil)})
+	return schemas.RowHeader{}, nil, l.buryLog(ctx, "undecodable", err.Error(), m.Position, m.AppendedAt, m.Payload)
 }
 
 // launch cuts the open slice, notes its end with the broker, and sends it.
@@ -207,6 +223,12 @@ func (l *lane) launch(ctx, sending context.Context) error {
 		l.planned = l.planned[1:]
 	}
 	s.seal(l.name)
+	if s.first <= l.suspect {
+		s.again = true
+		for _, b := range s.batches {
+			b.Scattered = true
+		}
+	}
 	l.cut = append(l.cut, s)
 	l.flying++
 	if s.rows == 0 {

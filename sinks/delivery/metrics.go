@@ -17,7 +17,7 @@ type Metrics struct {
 	duration             *prometheus.HistogramVec
 	halvings             prometheus.Counter
 	lag                  *prometheus.GaugeVec
-	stoppedPartitions    *prometheus.GaugeVec
+	stoppedLogs          *prometheus.GaugeVec
 }
 
 // NewMetrics makes them known to a registry; with nil they are counted for
@@ -38,11 +38,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "Batches cut in two to find a row that the store does not bear."}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flightlog_sink_lag_seconds",
 			Help: "Age of the oldest row that was read and is not stored."}, []string{"topic", "partition", "lane"}),
-		stoppedPartitions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flightlog_sink_stopped",
-			Help: "1 while a partition cannot go on."}, []string{"topic", "partition"}),
+		stoppedLogs: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "flightlog_sink_stopped",
+			Help: "1 while a lane of a partition cannot go on."}, []string{"topic", "partition", "lane"}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.rowsRead, m.rowsSent, m.rowsStored, m.deadLetters, m.attempts, m.duration, m.halvings, m.lag, m.stoppedPartitions)
+		registry.MustRegister(m.rowsRead, m.rowsSent, m.rowsStored, m.deadLetters, m.attempts, m.duration, m.halvings, m.lag, m.stoppedLogs)
 	}
 	return m
 }
@@ -61,16 +61,21 @@ func (m *Metrics) stored(b *Batch, rows int) {
 	m.rowsStored.WithLabelValues(b.Topic).Add(float64(rows))
 }
 
-func (m *Metrics) dead(b *Batch, rows int, reason string) {
-	m.deadLetters.WithLabelValues(b.Topic, reason).Add(float64(rows))
+func (m *Metrics) dead(topic string, rows int, reason string) {
+	m.deadLetters.WithLabelValues(topic, reason).Add(float64(rows))
+}
+
+// left takes a log that is not loaded any more out.
+func (m *Metrics) left(log broker.Log) {
+	m.lag.DeleteLabelValues(log.Topic, strconv.Itoa(log.Partition), log.Lane.String())
 }
 
 func (m *Metrics) lagging(log broker.Log, lag time.Duration) {
 	m.lag.WithLabelValues(log.Topic, strconv.Itoa(log.Partition), log.Lane.String()).Set(lag.Seconds())
 }
 
-func (m *Metrics) stopped(topic string, partition int, stopped bool) {
-	gauge := m.stoppedPartitions.WithLabelValues(topic, strconv.Itoa(partition))
+func (m *Metrics) stopped(log broker.Log, stopped bool) {
+	gauge := m.stoppedLogs.WithLabelValues(log.Topic, strconv.Itoa(log.Partition), log.Lane.String())
 	if gauge.Set(0); stopped {
 		gauge.Set(1)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"sync"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
@@ -22,6 +23,7 @@ type Redriven struct {
 func Redrive(ctx context.Context, c Config, topic string, rows []Row) (Redriven, error) {
 	w := newWorker(c.withDefaults())
 	done := Redriven{Refused: map[string]int{}}
+	var mu sync.Mutex // of done
 	for len(rows) > 0 {
 		s := &slice{log: broker.Log{Topic: topic}, again: true}
 		n := 0
@@ -30,6 +32,8 @@ func Redrive(ctx context.Context, c Config, topic string, rows []Row) (Redriven,
 		}
 		rows = rows[n:]
 		deliverer := &sender{worker: w, traffic: w.traffic[queue{topic, schemas.LaneNormal}], slice: s, working: ctx, bury: func(_ context.Context, _ *Batch, rows []int, reason, _ string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			done.Refused[reason] += len(rows)
 			return nil
 		}}

@@ -5,27 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 )
 
-var errImpossible = errors.New("nothing can be stored before a setting is changed")
-
 const (
-	// resetsOfOne is how often a row alone must break the connection to be taken
-	// for the reason, and resetsOfMany the same for several rows, which are then
-	// halved.
-	resetsOfOne  = 5
-	resetsOfMany = 2
+	// Rows that are still missing after so many doubts are halved; sooner where
+	// the connection broke, as it does when a handler dies over a row. A row alone
+	// is taken for the reason after so many doubts while the store answered others.
+	doubtsOfMany, breaksOfMany, doubtsOfOne = 5, 2, 3
 	// silences is how often rows are sent that the store does not say it has
 	// stored, before they are dead letters.
 	silences = 5
-	// looks is how often the store is asked for rows that it has not shown yet,
-	// within Settle.
-	looks = 5
-	// complainAfter is how long something is tried before somebody is told, and
-	// how often.
+	// patienceWithStored is how many times Settle a store is given to show what it
+	// said it has stored.
+	patienceWithStored = 15
+	// stallsAfter is after how many times Backoff the sink counts as not ready,
+	// complainAfter after how long somebody is told, and how often.
+	stallsAfter   = 6
 	complainAfter = 10 * time.Second
 	complainEvery = time.Minute
 )
@@ -38,7 +37,8 @@ type sender struct {
 	// working ends when nothing more is to be tried: what is on its way may come
 	// to its end.
 	working context.Context
-	// bury takes rows that cannot be stored; there is at least one.
+	// bury takes rows that cannot be stored; there is at least one. It may be
+	// called by several at once.
 	bury func(ctx context.Context, b *Batch, rows []int, reason, detail string) error
 }
 
@@ -48,25 +48,35 @@ func (s *sender) deliver(ctx context.Context, b *Batch) error {
 }
 
 // load is deliver for some rows. With doubtful they may be stored already.
-func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) error {
+func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) (err error) {
 	t := s.newTries(b)
-	defer t.end()
-	resets, silent := 0, 0
+	defer func() { t.end(err) }()
+	var doubts, silent int
 	for {
 		if doubtful {
-			missing, err := s.missing(ctx, b, rows, t)
+			missing, err := s.missing(ctx, b, rows, t, s.Settle)
 			switch {
 			case errors.Is(err, ErrBlind): // sent again: a row stored twice counts once by its row_id
 			case err != nil:
 				return err
 			default:
+				if len(missing) < len(rows) {
+					doubts = 0
+				}
+				s.Metrics.stored(b, len(rows)-len(missing))
 				rows = missing
 			}
 			doubtful = false
 		}
-		var err error
 		if rows, err = s.refuse(ctx, b, rows); err != nil || len(rows) == 0 {
 			return err
+		}
+		if limit := t.limit(len(rows)); doubts >= limit {
+			reason := "unanswered"
+			if t.broke {
+				reason = "breaks_connection"
+			}
+			return s.halve(ctx, b, rows, reason, t.why)
 		}
 		if err := s.traffic.window.acquire(s.working); err != nil {
 			return err
@@ -78,12 +88,15 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if out.Class != Doubtful || !out.Broken {
-			resets = 0
+		if out.Class != Doubtful && out.Class != Untouched {
+			doubts = 0
 		}
 		switch out.Class {
 		case Stored:
-			missing, err := s.missing(ctx, b, rows, t)
+			if out.Err != nil {
+				slog.Error("the store has taken rows, and something is wrong with it", "sink", s.Group, "topic", b.Topic, "error", out.Err)
+			}
+			missing, err := s.missing(ctx, b, rows, t, patienceWithStored*s.Settle)
 			if errors.Is(err, ErrBlind) || err == nil && len(missing) == 0 {
 				s.Metrics.stored(b, len(rows))
 				return nil
@@ -96,28 +109,17 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 			rows = missing
 		case Untouched:
 		case Doubtful:
-			if out.Broken {
-				resets++
+			if len(rows) > 1 || s.Destination.Answers(ctx) == nil { // else it is the store
+				doubts++
 			}
+			t.broke, t.why = out.Broken, out.Err
 			doubtful = true
-			if resets < resetsOfMany || resets < resetsOfOne && len(rows) == 1 {
-				break
-			}
-			missing, err := s.missing(ctx, b, rows, t)
-			if err != nil && !errors.Is(err, ErrBlind) {
-				return err
-			}
-			if err == nil && len(missing) < len(rows) { // the rows are not what breaks it
-				rows, doubtful = missing, false
-				break
-			}
-			return s.halve(ctx, b, rows, "breaks_connection", out.Err)
 		case Partial:
 			if rows, err = s.partial(ctx, b, rows, &out, t); err != nil {
 				return err
 			}
 		case Silent:
-			missing, err := s.missing(ctx, b, rows, t)
+			missing, err := s.missing(ctx, b, rows, t, s.Settle)
 			if err != nil && !errors.Is(err, ErrBlind) {
 				return err
 			}
@@ -135,7 +137,7 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 			}
 			return s.halve(ctx, b, rows, reason, out.Err)
 		case Impossible:
-			return fmt.Errorf("%w: %w", errImpossible, out.Err)
+			return fmt.Errorf("%w: %w", ErrImpossible, out.Err)
 		}
 		if len(rows) == 0 {
 			return nil
@@ -147,43 +149,60 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 }
 
 // halve finds the rows that the store does not bear. Nothing of rows is stored.
+// The halves go on side by side, so that one that is held back does not keep the
+// other from showing that the store answers.
 func (s *sender) halve(ctx context.Context, b *Batch, rows []int, reason string, cause error) error {
 	if len(rows) == 1 {
 		return s.bury(ctx, b, rows, reason, cause.Error())
 	}
 	s.Metrics.halvings.Inc()
 	middle := len(rows) / 2
-	if err := s.load(ctx, b, rows[:middle:middle], false); err != nil {
-		return err
-	}
-	return s.load(ctx, b, rows[middle:], false)
+	var first error
+	var half sync.WaitGroup
+	half.Go(func() { first = s.load(ctx, b, rows[:middle:middle], false) })
+	second := s.load(ctx, b, rows[middle:], false)
+	half.Wait()
+	return errors.Join(first, second)
 }
 
 // partial buries the rows that were refused for what they are and returns those
-// that are missing besides, to be sent again.
+// that are missing besides, to be sent again. Where more are missing than were
+// refused the store has lost some, and all of them are: it refuses again what it
+// refuses.
 func (s *sender) partial(ctx context.Context, b *Batch, rows []int, out *Outcome, t *tries) ([]int, error) {
-	missing, err := s.missing(ctx, b, rows, t)
-	if errors.Is(err, ErrBlind) { // which rows it were shows when they are sent one by one
-		return nil, s.halve(ctx, b, rows, out.Reason, out.Err)
-	}
-	if err != nil {
+	missing, err := s.missing(ctx, b, rows, t, s.Settle)
+	blind := errors.Is(err, ErrBlind)
+	if err != nil && !blind {
 		return nil, err
 	}
-	s.Metrics.stored(b, len(rows)-len(missing))
+	if blind {
+		missing = rows
+	} else {
+		s.Metrics.stored(b, len(rows)-len(missing))
+	}
 	var offenders, others []int
 	for _, i := range missing {
-		if out.Offends == nil || out.Offends(b.rows[i].at) {
+		if out.Offends == nil && !blind || out.Offends != nil && out.Offends(b.rows[i].at) {
 			offenders = append(offenders, i)
 		} else {
 			others = append(others, i)
 		}
 	}
-	if len(offenders) == 0 && len(others) > 0 {
+	switch {
+	case blind && len(offenders) == out.Failed: // by their times; the others are stored
+		others = nil
+	case blind: // which rows it were shows when they are sent one by one
+		return nil, s.halve(ctx, b, rows, out.Reason, out.Err)
+	case len(missing) > out.Failed && len(missing) > 1:
+		return missing, nil
+	case len(offenders) == 0 && len(others) > 0:
 		slog.Error("the store refuses rows for their time that it should take: its clock and this machine's differ",
 			"sink", s.Group, "topic", b.Topic, "partition", b.Partition, "rows", len(others), "error", out.Err)
 	}
 	if len(offenders) > 0 {
 		err = s.bury(ctx, b, offenders, out.Reason, out.Err.Error())
+	} else {
+		err = nil
 	}
 	return others, err
 }
@@ -210,28 +229,28 @@ func (s *sender) refuse(ctx context.Context, b *Batch, rows []int) ([]int, error
 	return fine, nil
 }
 
-// missing asks until every row shows, or a row that was stored would have shown.
-// While the store does not answer it goes on asking.
-func (s *sender) missing(ctx context.Context, b *Batch, rows []int, t *tries) ([]int, error) {
-	pause, spent := s.Settle/(1<<looks), time.Duration(0)
+// missing asks until every row shows, or a time has passed by which it would
+// have. While the store does not answer it goes on asking.
+func (s *sender) missing(ctx context.Context, b *Batch, rows []int, t *tries, within time.Duration) ([]int, error) {
+	pause, spent := s.Settle/32, time.Duration(0)
 	for {
 		missing, err := s.Destination.Missing(ctx, b, rows)
 		switch {
-		case errors.Is(err, ErrBlind):
+		case errors.Is(err, ErrBlind), errors.Is(err, ErrImpossible):
 			return nil, err
 		case err != nil:
 			if err := t.pause(&Outcome{Class: Untouched, Err: fmt.Errorf("it does not say what it holds: %w", err)}); err != nil {
 				return nil, err
 			}
 			continue
-		case len(missing) == 0 || spent >= s.Settle:
+		case len(missing) == 0 || spent >= within:
 			return missing, nil
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err
 		}
 		spent += pause
-		pause *= 2
+		pause = min(2*pause, s.Settle)
 	}
 }
 
@@ -243,6 +262,8 @@ type tries struct {
 	began    time.Time
 	told     time.Time // when somebody was told last; zero = nobody was
 	stalling bool
+	broke    bool // the connection, at the last doubt
+	why      error
 }
 
 func (s *sender) newTries(b *Batch) *tries {
@@ -250,13 +271,25 @@ func (s *sender) newTries(b *Batch) *tries {
 		backoff.WithInitialInterval(s.Backoff), backoff.WithMaxInterval(s.MaxBackoff), backoff.WithMaxElapsedTime(0))}
 }
 
+// limit is how many doubts so many rows have to be halved, or one to be buried.
+func (t *tries) limit(rows int) int {
+	switch {
+	case rows == 1:
+		return doubtsOfOne
+	case t.broke:
+		return breaksOfMany
+	}
+	return doubtsOfMany
+}
+
 // pause waits before the next try, and says so when it takes long.
 func (t *tries) pause(out *Outcome) error {
-	if !t.stalling {
+	now := time.Now()
+	if !t.stalling && now.Sub(t.began) > stallsAfter*t.Backoff {
 		t.stalling = true
 		t.Status.stalled(1, out.Err)
 	}
-	if now := time.Now(); now.Sub(t.began) > complainAfter && now.Sub(t.told) > complainEvery {
+	if now.Sub(t.began) > complainAfter && now.Sub(t.told) > complainEvery {
 		t.told = now
 		slog.Error("the store does not take rows: reading is held back, nothing is lost",
 			"sink", t.Group, "topic", t.batch.Topic, "partition", t.batch.Partition, "for", now.Sub(t.began).Round(time.Second), "error", out.Err)
@@ -264,11 +297,11 @@ func (t *tries) pause(out *Outcome) error {
 	return sleep(t.working, max(t.backoff.NextBackOff(), out.RetryAfter))
 }
 
-func (t *tries) end() {
+func (t *tries) end(err error) {
 	if t.stalling {
 		t.Status.stalled(-1, nil)
 	}
-	if !t.told.IsZero() {
+	if !t.told.IsZero() && err == nil {
 		slog.Info("the batch that was held back is accounted for", "sink", t.Group, "topic", t.batch.Topic, "partition", t.batch.Partition)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash/crc32"
 	"slices"
 
 	"github.com/flightlog/flightlog/broker"
@@ -27,6 +28,7 @@ type slice struct {
 	log         broker.Log
 	first, last uint64    // positions of the first and the last message
 	check       uint32    // checksum of the last message
+	sum         uint32    // of the checksums of all
 	appendedAt  int64     // of the last message
 	batches     []*Batch  // by hour
 	messages    []message // that the rows stand in
@@ -108,11 +110,12 @@ func (b *Batch) all() []int {
 }
 
 // add takes the rows of a message in.
-func (s *slice) add(d Destination, m broker.Message, rows []Row) {
+func (s *slice) add(d Destination, m broker.Message, checksum uint32, rows []Row) {
 	if s.first == 0 {
 		s.first = m.Position
 	}
-	s.last, s.appendedAt = m.Position, m.AppendedAt
+	s.last, s.appendedAt, s.check = m.Position, m.AppendedAt, checksum
+	s.sum = crc32.Update(s.sum, castagnoli, binary.BigEndian.AppendUint32(nil, checksum))
 	if len(rows) == 0 {
 		return
 	}
@@ -146,7 +149,9 @@ func (s *slice) batch(hour int64) *Batch {
 	return s.batches[i]
 }
 
-// seal names the batches: H(installation, log, first and last position, hour).
+// seal names the batches: H(installation, log, first and last position, checksum
+// of the messages, hour). Another log that holds other messages at the same
+// positions makes other batches.
 func (s *slice) seal(installation string) {
 	for _, b := range s.batches {
 		h := sha256.New()
@@ -154,7 +159,7 @@ func (s *slice) seal(installation string) {
 			_ = binary.Write(h, binary.BigEndian, uint32(len(text)))
 			h.Write([]byte(text))
 		}
-		_ = binary.Write(h, binary.BigEndian, []uint64{uint64(s.log.Partition), s.first, s.last, uint64(b.hour)})
+		_ = binary.Write(h, binary.BigEndian, []uint64{uint64(s.log.Partition), s.first, s.last, uint64(s.sum), uint64(b.hour)})
 		b.ID = hex.EncodeToString(h.Sum(nil)[:16])
 	}
 }

@@ -23,7 +23,9 @@ type store struct {
 	batches map[string][]string // ids by batch, as they were first sent
 	script  []func(s *store, b *delivery.Batch, rows []int) delivery.Outcome
 	poison  map[string]delivery.Outcome // by id: what a batch with it comes to
+	strange map[string]bool             // all other rows are refused
 	closed  string                      // topic that nothing is taken of
+	down    error                       // it answers nobody
 	blind   bool
 	deaf    int                  // so many calls of Missing fail
 	hidden  time.Duration        // a row is not seen for so long
@@ -49,6 +51,12 @@ func (s *store) Refuses(at int64) (string, string) {
 		return "outside_window", "too old"
 	}
 	return "", ""
+}
+
+func (s *store) Answers(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down
 }
 
 func (s *store) Send(ctx context.Context, b *delivery.Batch, rows []int) delivery.Outcome {
@@ -84,6 +92,9 @@ func (s *store) Send(ctx context.Context, b *delivery.Batch, rows []int) deliver
 		return delivery.Outcome{Class: delivery.Untouched, Err: errors.New("the stream is being deleted")}
 	}
 	for _, i := range rows {
+		if s.strange != nil && !s.strange[b.RowID(i).String()] {
+			return delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: errors.New("status 400")}
+		}
 		if out, ok := s.poison[b.RowID(i).String()]; ok {
 			return out
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
@@ -28,6 +30,9 @@ const aroundEdge = 10 * time.Minute
 // afterQuota is how long to wait for an organisation that has no quota left.
 const afterQuota = time.Minute
 
+// mostRetryAfter bounds what a proxy may ask for.
+const mostRetryAfter = 5 * time.Minute
+
 // counts is the answer of _json.
 type counts struct {
 	Status []struct {
@@ -37,12 +42,14 @@ type counts struct {
 	} `json:"status"`
 }
 
-// classify says what an answer to so many rows of _json comes to. It is the
-// table of the contract, §13.3.
-func (s *Sink) classify(a *answer, rows int) delivery.Outcome {
+// classify says what an answer to so many rows of _json comes to, sent in an
+// encoding. It is the table of the contract, §13.3. What is not the server's own
+// answer (a proxy's) is doubtful.
+func (s *Sink) classify(a *answer, rows int, encoding string) delivery.Outcome {
 	text := string(a.body)
 	out := delivery.Outcome{RetryAfter: retryAfter(a.header), Err: a.err()}
 	has := func(words string) bool { return strings.Contains(text, words) }
+	own := gjson.ValidBytes(a.body) && gjson.GetBytes(a.body, "code").Int() == int64(a.status)
 	switch status := a.status; {
 	case status == http.StatusOK:
 		return s.counted(a, rows)
@@ -52,21 +59,21 @@ func (s *Sink) classify(a *answer, rows int) delivery.Outcome {
 		out.Class = delivery.Untouched
 	case status == http.StatusBadRequest && has("Quota exceeded"):
 		out.Class, out.RetryAfter = delivery.Untouched, max(out.RetryAfter, afterQuota)
-	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity:
+	case status == http.StatusBadRequest && (own || strings.HasPrefix(text, "Failed to buffer the request body")):
 		out.Class, out.Reason = delivery.Refused, RefusedRow
+	case status == http.StatusBadRequest, status == http.StatusUnprocessableEntity:
+		out.Class = delivery.Doubtful
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
 		out.Class, out.Overloaded = delivery.Untouched, status == http.StatusTooManyRequests
 	case status == http.StatusRequestEntityTooLarge:
 		out.Class = delivery.TooLarge
-	case status == http.StatusUnsupportedMediaType:
+	case status == http.StatusUnsupportedMediaType && encoding != "":
 		out.Class = delivery.Untouched
-		if s.identity.Swap(true) {
-			out.Class = delivery.Impossible
-		}
-	case status == http.StatusServiceUnavailable:
-		out.Class, out.Overloaded = delivery.Untouched, has("OverflowError") || has("CircuitBreakerError")
+		s.identity.Store(true)
+	case status == http.StatusServiceUnavailable && (own && (has("OverflowError") || has("CircuitBreakerError")) || has("No online ingester nodes")):
+		out.Class, out.Overloaded = delivery.Untouched, true
 	case status/100 == 5: // a proxy's, or half of the work was done
-		out.Class = delivery.Doubtful
+		out.Class, out.Overloaded = delivery.Doubtful, status == http.StatusServiceUnavailable
 	default: // credentials, organisation, address
 		out.Class = delivery.Impossible
 	}
@@ -86,12 +93,12 @@ func (s *Sink) counted(a *answer, rows int) delivery.Outcome {
 		return delivery.Outcome{Class: delivery.Stored}
 	case strings.HasPrefix(got.Error, "Pipeline batch execution error"):
 		return delivery.Outcome{Class: delivery.Untouched, Err: fmt.Errorf("a pipeline stands on the stream, remove it: %w", said)}
-	case got.Successful+got.Failed > rows:
-		return delivery.Outcome{Class: delivery.Silent, Err: fmt.Errorf("a pipeline stands on the stream, remove it: %w", said)}
-	case got.Failed == 0:
+	case got.Successful > rows && got.Failed == 0:
+		return delivery.Outcome{Class: delivery.Stored, Err: fmt.Errorf("a pipeline stands on the stream, remove it: %w", said)}
+	case got.Failed == 0, got.Successful+got.Failed != rows:
 		return delivery.Outcome{Class: delivery.Silent, Err: said}
 	}
-	out := delivery.Outcome{Class: delivery.Partial, Reason: RefusedRow, Err: said}
+	out := delivery.Outcome{Class: delivery.Partial, Failed: got.Failed, Reason: RefusedRow, Err: said}
 	switch {
 	case strings.HasPrefix(got.Error, tooOld):
 		edge := s.now().Add(-s.window.Back + aroundEdge).UnixMicro()
@@ -124,5 +131,5 @@ func retryAfter(h http.Header) time.Duration {
 	if err != nil || seconds < 0 {
 		return 0
 	}
-	return min(time.Duration(seconds)*time.Second, time.Hour)
+	return min(time.Duration(seconds)*time.Second, mostRetryAfter)
 }

@@ -51,8 +51,7 @@ func NewClient(config Config) (*Client, error) {
 // Close gives the connections back.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// request is one exchange with the server. A path that begins with / is below
-// the organisation.
+// request is one exchange with the server.
 type request struct {
 	account  *Account // nil = without credentials
 	method   string
@@ -188,6 +187,14 @@ func withoutURL(err error) error {
 	return err
 }
 
+// refusal is an answer that is no success.
+type refusal struct {
+	status int
+	words  string
+}
+
+func (e *refusal) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.words) }
+
 // err is an answer as an error, with the server's own words.
 func (a *answer) err() error {
 	var said struct {
@@ -206,7 +213,7 @@ func (a *answer) err() error {
 	if text == "" {
 		text = http.StatusText(a.status)
 	}
-	return fmt.Errorf("status %d: %s", a.status, text)
+	return &refusal{a.status, text}
 }
 
 // call is do for what has to succeed, with JSON in and out; nil = neither.

@@ -13,6 +13,7 @@ package openobserve
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,10 +77,11 @@ func (s *Sink) Window() Window { return s.window }
 func (s *Sink) Close() { s.client.Close() }
 
 // learn asks until the server answers.
-func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) (err error) {
+func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) error {
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		if s.window, err = s.client.Window(ctx); err == nil || !mayPass(err) || ctx.Err() != nil {
-			break
+		err := s.ask(ctx, topics, need)
+		if err == nil || !mayPass(err) || ctx.Err() != nil {
+			return err
 		}
 		slog.Warn("OpenObserve does not answer, trying again", "url", s.client.config.URL, "error", err)
 		select {
@@ -89,7 +90,10 @@ func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) (
 			return ctx.Err()
 		}
 	}
-	if err != nil {
+}
+
+func (s *Sink) ask(ctx context.Context, topics []string, need time.Duration) (err error) {
+	if s.window, err = s.client.Window(ctx); err != nil {
 		return err
 	}
 	if s.window.Back < need {
@@ -113,6 +117,7 @@ func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) (
 		if err != nil {
 			return err
 		}
+		delete(s.extra, topic)
 		if len(missing) > 0 {
 			s.extra[topic] = map[string]bool{}
 			for _, c := range missing {
@@ -131,7 +136,9 @@ func mayPass(err error) bool {
 		return refused.status >= 500 || refused.status == http.StatusTooManyRequests
 	}
 	var send *sendError
-	return errors.As(err, &send) && !strings.Contains(err.Error(), "certificate")
+	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError // the server speaks http
+	return errors.As(err, &send) && !errors.As(err, &certificate) && !errors.As(err, &plain)
 }
 
 // AppendRow writes a row as an object that lacks its end: the batch's name and
@@ -242,7 +249,7 @@ func (s *Sink) Send(ctx context.Context, b *delivery.Batch, rows []int) delivery
 	if err != nil {
 		return unanswered(err)
 	}
-	return s.classify(a, len(rows))
+	return s.classify(a, len(rows), r.encoding)
 }
 
 // writeRows writes rows as an array; a write into a buffer does not fail, and
@@ -257,6 +264,12 @@ func writeRows(w io.Writer, b *delivery.Batch, rows []int) {
 		between[0] = ','
 	}
 	_, _ = w.Write([]byte{']'})
+}
+
+// Answers asks for the window again, as the rows are sent.
+func (s *Sink) Answers(ctx context.Context) error {
+	_, err := s.client.Window(ctx)
+	return err
 }
 
 // hits is the answer of _search.
@@ -315,6 +328,10 @@ func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]in
 		if err == nil {
 			found, err = s.client.search(ctx, fmt.Sprintf(`SELECT DISTINCT row_id FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, b.Len()+1)
 		}
+	}
+	var refused *refusal
+	if errors.As(err, &refused) && (refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden || refused.status == http.StatusNotFound) {
+		return nil, fmt.Errorf("%w: the admin account: %w", delivery.ErrImpossible, err)
 	}
 	if err != nil && !errors.Is(err, ErrNoStream) {
 		return nil, err

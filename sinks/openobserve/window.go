@@ -20,6 +20,9 @@ const (
 	tooFar = "Too far data"
 )
 
+// mostHours is as good as no limit, and fits a Duration: 100 years.
+const mostHours = 100 * 365 * 24
+
 var (
 	backHours  = regexp.MustCompile(`^Too old data, only last (\d+) hours`)
 	aheadHours = regexp.MustCompile(`^Too far data, only future (\d+) hours`)
@@ -43,7 +46,7 @@ func (c *Client) Window(ctx context.Context) (Window, error) {
 			return w, err
 		}
 		if a.status != http.StatusOK {
-			return w, &refusal{a.status, a.err()}
+			return w, a.err()
 		}
 		var said counts
 		if err := json.Unmarshal(a.body, &said); err != nil || len(said.Status) != 1 {
@@ -54,19 +57,10 @@ func (c *Client) Window(ctx context.Context) (Window, error) {
 			return w, fmt.Errorf("it does not say how old rows may be: %.200q", a.body)
 		}
 		hours, err := strconv.Atoi(m[1])
-		if err != nil {
-			return w, err
+		if err != nil || hours > mostHours {
+			hours = mostHours
 		}
 		*edge.limit = time.Duration(hours) * time.Hour
 	}
 	return w, nil
 }
-
-// refusal is an answer that waiting may not mend.
-type refusal struct {
-	status int
-	err    error
-}
-
-func (e *refusal) Error() string { return e.err.Error() }
-func (e *refusal) Unwrap() error { return e.err }
