@@ -245,7 +245,7 @@ func whole(d *schemas.DeadLetter) map[string]json.RawMessage {
 	short.Payload = nil
 	shown := map[string]json.RawMessage{"dead_letter": short.AppendJSON(nil)}
 	var e schemas.Event
-	if topic, row, err := delivery.DecodeRow(d.Payload); err == nil {
+	if topic, row, err := delivery.RowOf(d); err == nil {
 		shown["row_of_"+topic] = row.AppendJSON(nil)
 	} else if err := e.DecodeMessage(d.Payload); err == nil {
 		shown["event"] = e.AppendJSON(nil)
@@ -356,7 +356,7 @@ func (in *installation) redrive(ctx context.Context, o *redriveOptions) (*redriv
 		}
 	}()
 	err := o.each(ctx, in.broker, func(d *schemas.DeadLetter) error {
-		topic, row, err := delivery.DecodeRow(d.Payload)
+		topic, row, err := delivery.RowOf(d)
 		if err == nil {
 			waiting[topic] = append(waiting[topic], row)
 			if len(waiting[topic]) >= redriveRows {

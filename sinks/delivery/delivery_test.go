@@ -327,7 +327,7 @@ func TestADeadLetterHoldsItsRowAndNamesItsPlace(t *testing.T) {
 	if d.Source != "findings/1/critical" || d.Position != fmt.Sprintf("%d/1", end) || d.Reason != "refused" || !strings.Contains(d.Detail, "400") {
 		t.Errorf("%+v", d)
 	}
-	topic, row, err := delivery.DecodeRow(d.Payload)
+	topic, row, err := delivery.RowOf(d)
 	if err != nil || topic != broker.Findings || row.ID.String() != ids[1] {
 		t.Errorf("payload: %s %v %v", topic, row.ID, err)
 	}

@@ -94,25 +94,25 @@ func (d *Decoder) Decode(topic string, m broker.Message) (schemas.RowHeader, []R
 	return schemas.RowHeader{}, nil, fmt.Errorf("%s is no public topic of rows", topic)
 }
 
-// DecodeRow reads one row in single-object encoding, as a dead letter of a sink
-// holds it.
-func DecodeRow(message []byte) (topic string, row Row, err error) {
-	fingerprint, _ := schemas.MessageFingerprint(message)
+// RowOf is the row that a sink's dead letter holds, and its topic. A row without
+// a time of its own bears that of the dead letter.
+func RowOf(d *schemas.DeadLetter) (topic string, row Row, err error) {
+	fingerprint, _ := schemas.MessageFingerprint(d.Payload)
 	switch name := schemas.FingerprintName(fingerprint); name {
 	case "Enriched":
 		r := new(schemas.Enriched)
-		err = r.DecodeMessage(message)
-		return broker.Enriched, Row{ID: r.RowId, At: r.OccurredAt, Enriched: r}, err
+		err = r.DecodeMessage(d.Payload)
+		return broker.Enriched, Row{ID: r.RowId, At: cmp.Or(r.OccurredAt, d.OccurredAt), Enriched: r}, err
 	case "Finding":
 		r := new(schemas.Finding)
-		err = r.DecodeMessage(message)
-		return broker.Findings, Row{ID: r.RowId, At: r.FirstSeen, Finding: r}, err
+		err = r.DecodeMessage(d.Payload)
+		return broker.Findings, Row{ID: r.RowId, At: cmp.Or(r.FirstSeen, d.OccurredAt), Finding: r}, err
 	case "DeadLetter":
 		r := new(schemas.DeadLetter)
-		err = r.DecodeMessage(message)
-		return broker.DeadLetters, Row{ID: r.RowId, At: r.OccurredAt, DeadLetter: r}, err
+		err = r.DecodeMessage(d.Payload)
+		return broker.DeadLetters, Row{ID: r.RowId, At: cmp.Or(r.OccurredAt, d.OccurredAt), DeadLetter: r}, err
 	case "":
-		return "", Row{}, fmt.Errorf("%d bytes are no record of a known schema", len(message))
+		return "", Row{}, fmt.Errorf("%d bytes are no record of a known schema", len(d.Payload))
 	default:
 		return "", Row{}, fmt.Errorf("a %s is no row", name)
 	}

@@ -229,7 +229,7 @@ func letters(t *testing.T, b broker.Broker) (byReason map[string]int, rows []str
 			for _, d := range f.Rows {
 				byReason[d.Reason]++
 				if len(d.Payload) > 0 && delivery.SourceTopic(&d) != "" && d.Reason != "undecodable" {
-					_, row, err := delivery.DecodeRow(d.Payload)
+					_, row, err := delivery.RowOf(&d)
 					if err != nil {
 						return err
 					}

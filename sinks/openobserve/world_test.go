@@ -262,7 +262,7 @@ func (w *world) letters() (reasons map[string]int, rows []string) {
 			err := f.DecodeMessage(m.Payload)
 			for _, d := range f.Rows {
 				reasons[d.Reason]++
-				if _, row, err := delivery.DecodeRow(d.Payload); err == nil {
+				if _, row, err := delivery.RowOf(&d); err == nil {
 					rows = append(rows, row.ID.String())
 				}
 			}
