@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +34,7 @@ reason: a line that does not parse, an event that the fold refuses, a row that a
 store does not take. Nothing is dropped without one.`,
 	}
 	c.AddCommand(deadLettersLsCommand(), deadLettersShowCommand(), deadLettersRedriveCommand())
-	return c
+	return family(c)
 }
 
 // selection says which dead letters are meant.
@@ -87,7 +88,7 @@ func checkIDs(ids []string) error {
 	for _, id := range ids {
 		padded := id + strings.Repeat("0", len(id)%2)
 		if _, err := hex.DecodeString(padded); err != nil || len(id) < 6 || len(id) > 32 {
-			return fmt.Errorf("cannot use %q: want the row_id of a dead letter, or its first 6 digits or more ('flightlog deadletters ls' lists them)", id)
+			return fmt.Errorf("cannot use %q: want the row_id of a dead letter, or its first 6 digits or more ('flightlog deadletters ls --each' lists them)", id)
 		}
 	}
 	return nil
@@ -198,10 +199,21 @@ func listEach(ctx context.Context, b broker.Broker, s *selection, out io.Writer,
 			_, err := fmt.Fprintf(out, "%s\n", short.AppendJSON(nil))
 			return err
 		}
-		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", d.RowId, time.UnixMicro(d.OccurredAt).UTC().Format(time.RFC3339), d.Reason, d.Source, d.Position, d.Detail)
+		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", d.RowId, time.UnixMicro(d.OccurredAt).UTC().Format(time.RFC3339),
+			printable(d.Reason), printable(d.Source), printable(d.Position), printable(d.Detail))
 		return err
 	})
 	return errors.Join(err, w.Flush())
+}
+
+// printable has nothing in it that a terminal would obey.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 func deadLettersShowCommand() *cobra.Command {
@@ -305,9 +317,18 @@ Lines of files that could not be read are not held: import the file again.`,
 				return err
 			}
 			if o.json {
-				return json.NewEncoder(c.OutOrStdout()).Encode(done)
+				err = json.NewEncoder(c.OutOrStdout()).Encode(done)
+			} else {
+				err = done.print(c.OutOrStdout())
 			}
-			return done.print(c.OutOrStdout())
+			switch {
+			case err != nil || o.dryRun:
+			case len(args) > 0 && done.Events+done.Stored+done.Incomplete+len(done.Refused) == 0:
+				err = fmt.Errorf("no dead letter has a row_id that begins with %s", strings.Join(args, " or "))
+			case len(done.Refused) > 0:
+				err = errors.New("rows were refused again: they stay dead letters")
+			}
+			return err
 		},
 	}
 	o.place.flags(c)
@@ -337,6 +358,9 @@ func (in *installation) redrive(ctx context.Context, o *redriveOptions) (*redriv
 		if sink == nil {
 			if o.url == "" {
 				return fmt.Errorf("dead letters of %s hold rows: give --openobserve to load them, or --source to leave them out", topic)
+			}
+			if o.adminUser == "" {
+				return errors.New("give --openobserve-admin-user: without it nobody can tell which rows are stored, and they would stand twice")
 			}
 			var err error
 			if sink, err = openobserve.Open(ctx, o.config(in.broker.Generation()), delivery.Topics, o.window); err != nil {

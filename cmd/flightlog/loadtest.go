@@ -28,10 +28,9 @@ func loadtestCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "loadtest",
 		Short: "Put load on an installation and say what must come of it",
-		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(replayCommand())
-	return c
+	return family(c)
 }
 
 // replayOptions are the flags of loadtest replay.

@@ -15,7 +15,7 @@ func provisionCommand() *cobra.Command {
 		Short: "Make what Flightlog needs elsewhere: broker, openobserve",
 	}
 	c.AddCommand(provisionBrokerCommand(), provisionOpenObserveCommand())
-	return c
+	return family(c)
 }
 
 // defaultPartitions of a broker that several machines use (DESIGN §3).

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -77,10 +78,23 @@ func (l *openobserveLayout) check() error {
 	if l.withData && !l.remove {
 		errs = append(errs, errors.New("--with-data goes with --remove only"))
 	}
+	if l.PasscodeFile != "" && sameFile(l.PasscodeFile, l.adminPasswordFile) {
+		errs = append(errs, errors.New("--passcode-file must be another file than --openobserve-admin-password-file, which it would replace"))
+	}
 	if l.remove && l.PasscodeFile != "" {
 		errs = append(errs, errors.New("--passcode-file does not go with --remove: delete the file yourself"))
 	}
 	return errors.Join(errs...)
+}
+
+// sameFile tells whether two names are of one file that exists.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	two, err := os.Stat(b)
+	return err == nil && os.SameFile(one, two)
 }
 
 func (l *openobserveLayout) run(ctx context.Context, out io.Writer) error {
@@ -88,6 +102,9 @@ func (l *openobserveLayout) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	config := l.config(l.generation)
+	if err := config.Validate(); err != nil {
+		return fmt.Errorf("cannot use OpenObserve: %w", err)
+	}
 	if config.InClear() {
 		slog.Warn("the password goes to OpenObserve unencrypted: use https", "url", config.URL)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,14 @@ func sinkCommand() *cobra.Command {
 		Short: "Load the rows of the topics into a store: openobserve, files",
 	}
 	c.AddCommand(sinkOpenObserveCommand(), sinkFilesCommand())
+	return family(c)
+}
+
+// family makes a command that only has others below it refuse one that it has
+// not.
+func family(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return c
 }
 
@@ -80,14 +89,35 @@ func account(user, file, variable string) openobserve.Account {
 // sinkOptions are the flags of sink openobserve beside those of the place.
 type sinkOptions struct {
 	openobserveFlags
-	topics   []string
-	skipLost bool
+	topics    []string
+	group     string
+	sameStore bool
+	skipLost  bool
 }
 
 func (o *sinkOptions) flags(c *cobra.Command) {
 	o.loadingFlags(c)
 	c.Flags().StringSliceVar(&o.topics, "topics", delivery.Topics, "topics to load")
-	c.Flags().BoolVar(&o.skipLost, "skip-lost", false, "where rows have aged out of a topic before they were loaded, go on with what is still there; a dead letter names the gap")
+	c.Flags().StringVar(&o.group, "group", "openobserve", "name of the sink, which owns how far each topic was loaded: workers of one name share the work, another name loads everything that the topics hold")
+	c.Flags().BoolVar(&o.sameStore, "same-store", false, "the group goes on although its address, organisation or streams have changed: it is the same store")
+	c.Flags().BoolVar(&o.skipLost, "skip-lost", false, "where rows have gone from a topic before they were loaded, go on with what is still there; a dead letter names the gap")
+}
+
+// check reports what is wrong before anything is begun or printed.
+func (o *sinkOptions) check() error {
+	config := o.config(1)
+	errs := []error{config.Validate()}
+	if o.user == "" && o.passwordFile != "" {
+		errs = append(errs, errors.New("--openobserve-password-file goes with --openobserve-user"))
+	}
+	if !config.Loading.IsSet() {
+		errs = append(errs, errors.New("give --openobserve-user or --openobserve-admin-user"))
+	}
+	if len(o.topics) == 0 {
+		errs = append(errs, errors.New("--topics: names none"))
+	}
+	load := delivery.Config{Topics: o.topics, Group: o.group}
+	return errors.Join(append(errs, load.Validate())...)
 }
 
 func sinkOpenObserveCommand() *cobra.Command {
@@ -116,6 +146,9 @@ Without --broker it loads what the 'flightlog up' on the data folder makes.`,
 			if o.url == "" {
 				return fmt.Errorf("give --openobserve, the URL of the server")
 			}
+			if err := o.check(); err != nil {
+				return err
+			}
 			a, err := serveAdmin(c.Context(), admin)
 			if err != nil {
 				return err
@@ -135,21 +168,20 @@ Without --broker it loads what the 'flightlog up' on the data folder makes.`,
 
 // load loads the topics into OpenObserve until ctx ends.
 func (in *installation) load(ctx context.Context, o sinkOptions, a *admin) error {
-	need := o.window
-	if need == 0 {
-		var err error
-		if need, err = in.longestKept(ctx, o.topics); err != nil {
-			return err
-		}
+	kept, err := in.longestKept(ctx, o.topics)
+	if err != nil {
+		return err
 	}
+	need := cmp.Or(o.window, kept)
 	sink, err := openobserve.Open(ctx, o.config(in.broker.Generation()), o.topics, need)
 	if err != nil {
 		return err
 	}
 	defer sink.Close()
 	err = delivery.Run(ctx, delivery.Config{
-		Broker: in.broker, Destination: sink, Group: "openobserve", Worker: workerName(),
-		Topics: o.topics, Window: sink.Window().Back, SkipLost: o.skipLost,
+		Broker: in.broker, Destination: sink, Group: o.group, Worker: workerName(),
+		Topics: o.topics, Window: min(sink.Window().Back, kept), SkipLost: o.skipLost,
+		Store: sink.Name(), SameStore: o.sameStore,
 		Metrics: a.sinks, Status: a.loading(),
 	})
 	if errors.Is(err, broker.ErrNotProvisioned) {
@@ -158,12 +190,16 @@ func (in *installation) load(ctx context.Context, o sinkOptions, a *admin) error
 	return err
 }
 
+// forEver stands for a topic that is kept so: as long as OpenObserve keeps rows
+// unless it is set up otherwise (ZO_COMPACT_DATA_RETENTION_DAYS).
+const forEver = 3650 * 24 * time.Hour
+
 // longestKept is the longest time that a message of the topics is kept, and so
-// the greatest age of a row that was just appended when it was made.
+// how long a row may wait to be loaded.
 func (in *installation) longestKept(ctx context.Context, topics []string) (time.Duration, error) {
 	k, ok := in.broker.(keeper)
 	if !ok {
-		return 0, nil
+		return forEver, nil
 	}
 	var kept []time.Duration
 	for _, topic := range slices.Concat(topics, []string{broker.Enriched}) {
@@ -171,7 +207,7 @@ func (in *installation) longestKept(ctx context.Context, topics []string) (time.
 		if err != nil {
 			return 0, err
 		}
-		kept = append(kept, d)
+		kept = append(kept, cmp.Or(d, forEver))
 	}
 	return slices.Max(kept), nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,6 +34,24 @@ func environment(name string, otherwise int) int {
 		return n
 	}
 	return otherwise
+}
+
+func TestACommandThatIsNotThereIsAnError(t *testing.T) {
+	for _, args := range [][]string{{"sink", "openobserv"}, {"provision", "nosuch"}, {"deadletters", "nosuch"}, {"loadtest", "nosuch"}} {
+		c := flightlogCommand(t, t.TempDir(), args...)
+		if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "unknown command") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+func TestAPasswordInTheURLIsNotTold(t *testing.T) {
+	for _, args := range [][]string{{"sink", "openobserve"}, {"up"}, {"provision", "openobserve", "--openobserve-admin-user", "a"}, {"deadletters", "redrive", "--all"}} {
+		c := flightlogCommand(t, t.TempDir(), append(args, "--openobserve", "http://root:TopSecret@127.0.0.1:1")...)
+		if out, err := c.CombinedOutput(); err == nil || strings.Contains(string(out), "TopSecret") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
 }
 
 // TestSinkKill loads rows into the stand-in while it fails in every way that it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -33,6 +34,11 @@ use it. It listens on loopback only.`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{serves: "yes"},
 		RunE: func(c *cobra.Command, _ []string) error {
+			if load.url != "" {
+				if err := load.check(); err != nil {
+					return err
+				}
+			}
 			folder, err := dataFolder(data)
 			if err != nil {
 				return err
@@ -83,11 +89,7 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress
 		}
 	})
 	if load.url != "" {
-		sinks.Go(func() {
-			if err := in.load(sinkCtx, load, a); err != nil && sinkCtx.Err() == nil {
-				stop(fmt.Errorf("the sink for OpenObserve stopped: %w", err))
-			}
-		})
+		sinks.Go(func() { in.keepLoading(sinkCtx, load, a) })
 	}
 	processors.Go(func() {
 		if err := in.process(ctx, a); err != nil {
@@ -105,4 +107,21 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return sink.Drain(last, in.broker)
+}
+
+// keepLoading loads until ctx ends. A store that cannot be loaded does not end
+// the recording: it is said, readiness tells, and it is tried again.
+func (in *installation) keepLoading(ctx context.Context, load sinkOptions, a *admin) {
+	for ctx.Err() == nil {
+		err := in.load(ctx, load, a)
+		if ctx.Err() != nil {
+			return
+		}
+		slog.Error("nothing is loaded into OpenObserve, the rest goes on; it is tried again in a minute", "error", err)
+		a.loading().Fail(err)
+		select {
+		case <-time.After(time.Minute):
+		case <-ctx.Done():
+		}
+	}
 }

@@ -27,6 +27,8 @@ type note struct {
 	// been sent, in order, and First is the first position of the first of them.
 	First uint64   `json:"first,omitempty"`
 	Ends  []uint64 `json:"ends,omitempty"`
+	// Store is a checksum of the name of the store that was loaded.
+	Store uint32 `json:"store,omitempty"`
 	// Gap is the position of a message before which another is missing.
 	Gap uint64 `json:"gap,omitempty"`
 }
@@ -50,6 +52,10 @@ func (l *lane) begin(ctx context.Context) error {
 			return fmt.Errorf("the cursor's note: %w", err)
 		}
 		noted = true
+	}
+	if n.Store != 0 && l.Store != "" && n.Store != Checksum([]byte(l.Store)) && !l.SameStore {
+		return fmt.Errorf("%w: the group %s has loaded into another store than %s: a --group of another name loads everything into this one, --same-store says that it is the one it was",
+			ErrImpossible, l.Group, l.Store)
 	}
 	l.done, l.first, l.planned, l.gap = note{Last: n.Last, Check: n.Check}, n.First, n.Ends, n.Gap
 	idle := l.kept.Position // the place of an idle log may be behind its last message
@@ -173,6 +179,9 @@ func (l *lane) buryLog(ctx context.Context, reason, detail string, at uint64, fo
 func (l *lane) keep(ctx context.Context) error {
 	n := l.done
 	n.Gap = l.gap
+	if l.Store != "" {
+		n.Store = Checksum([]byte(l.Store))
+	}
 	for _, s := range l.cut {
 		n.Ends = append(n.Ends, s.last)
 	}

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"sync"
 	"time"
 
@@ -111,6 +112,11 @@ type Config struct {
 	Destination Destination
 	// Group names the sink, and owns its cursors.
 	Group string
+	// Store names what the group loads into. A group that has loaded into another
+	// one refuses: its cursors say nothing of this one. Empty = any; SameStore
+	// says that it is the same under another name.
+	Store     string
+	SameStore bool
 	// Worker names this process.
 	Worker string
 	// Topics to load; default Topics.
@@ -196,6 +202,9 @@ func (c *Config) Validate() error {
 	if c.InFlight < 0 || c.InFlight > 64 {
 		wrong("in_flight", c.InFlight, "must be 1 to 64")
 	}
+	if c.Group != "" && !groupPattern.MatchString(c.Group) {
+		wrong("group", c.Group, "must be small letters, digits, - and _, at most 64, a letter first")
+	}
 	for _, topic := range c.Topics {
 		if !isPublic(topic) {
 			wrong("topics", topic, fmt.Sprintf("must be of %v", Topics))
@@ -203,6 +212,8 @@ func (c *Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+var groupPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 
 func isPublic(topic string) bool {
 	for _, t := range Topics {

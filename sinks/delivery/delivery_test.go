@@ -586,6 +586,34 @@ func TestATopicWhoseStreamTakesNothingDoesNotHoldTheOthersBack(t *testing.T) {
 	}
 }
 
+func TestAGroupLoadsOneStoreAndAnotherGroupLoadsEverythingIntoAnother(t *testing.T) {
+	b, one, two := newBroker(1), newStore(), newStore()
+	f := newFeed(t, b)
+	f.say(enriched, 3, morning)
+	named := func(name string, same bool) func(*delivery.Config) {
+		return func(c *delivery.Config) { c.Store, c.SameStore = name, same }
+	}
+	w := run(t, b, one, named("one", false))
+	eventually(t, "all is stored", func() bool { return slices.Equal(one.stored(), f.want()) })
+	if err := w.end(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-run(t, b, two, named("two", false)).done; err == nil || !strings.Contains(err.Error(), "--same-store") {
+		t.Errorf("the same group with another store: %v", err)
+	}
+	w = run(t, b, two, named("two", false), func(c *delivery.Config) { c.Group = "second" })
+	eventually(t, "all is stored there too", func() bool { return slices.Equal(two.stored(), f.want()) })
+	if err := w.end(); err != nil {
+		t.Fatal(err)
+	}
+	w = run(t, b, one, named("one under another name", true))
+	f.say(enriched, 2, morning)
+	eventually(t, "what came later is stored", func() bool { return slices.Equal(one.stored(), f.want()) })
+	if err := w.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // metric is the sum of a metric's values.
 func metric(t *testing.T, registry *prometheus.Registry, name string) (sum float64) {
 	t.Helper()

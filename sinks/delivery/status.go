@@ -27,6 +27,9 @@ func (s *Status) Stalled() error {
 	return s.problem
 }
 
+// Fail says that a sink has ended with an error, and holds rows back.
+func (s *Status) Fail(why error) { s.stalled(1, why) }
+
 func (s *Status) claimed(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

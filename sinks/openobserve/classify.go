@@ -76,6 +76,9 @@ func (s *Sink) classify(a *answer, rows int, encoding string) delivery.Outcome {
 		out.Class, out.Overloaded = delivery.Doubtful, status == http.StatusServiceUnavailable
 	default: // credentials, organisation, address
 		out.Class = delivery.Impossible
+		if status == http.StatusUnauthorized || status == http.StatusForbidden {
+			out.Err = fmt.Errorf("the account %s, that rows are sent with, is refused: %w", s.client.config.Loading.User, out.Err)
+		}
 	}
 	return out
 }

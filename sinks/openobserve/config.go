@@ -56,7 +56,8 @@ type Account struct {
 	Password string
 }
 
-func (a *Account) isSet() bool { return a.User != "" || a.PasswordFile != "" || a.Password != "" }
+// IsSet tells whether anything of it was given.
+func (a *Account) IsSet() bool { return a.User != "" || a.PasswordFile != "" || a.Password != "" }
 
 // secret is the password as it is now.
 func (a *Account) secret() (string, error) {
@@ -118,7 +119,7 @@ func (c *Config) Validate() error {
 		key string
 		Account
 	}{{"user", c.Loading}, {"admin_user", c.Admin}} {
-		if !account.isSet() {
+		if !account.IsSet() {
 			continue
 		}
 		if account.User == "" {

@@ -53,21 +53,27 @@ func Open(ctx context.Context, config Config, topics []string, need time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	if !config.Loading.isSet() {
+	if !config.Loading.IsSet() {
 		return nil, errors.New("cannot use OpenObserve: user: \"\": must be set, with a password from a file or from the environment")
 	}
 	s := &Sink{client: client, extra: map[string]map[string]bool{}, now: time.Now}
 	if config.InClear() {
 		slog.Warn("passwords and rows go to OpenObserve unencrypted: use https", "url", config.URL)
 	}
-	if !config.Admin.isSet() {
-		slog.Warn("without an admin account OpenObserve cannot be asked which rows it holds: after an answer that was lost rows are sent again, and count once by their row_id only")
+	if !config.Admin.IsSet() {
+		slog.Warn("without an admin account OpenObserve cannot be asked: that the streams are provisioned was not checked, and after an answer that was lost rows are sent again, and count once by their row_id only")
 	}
 	if err := s.learn(ctx, topics, need); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("cannot load into OpenObserve at %s: %w", config.URL, err)
 	}
 	return s, nil
+}
+
+// Name tells the store and where in it the rows go.
+func (s *Sink) Name() string {
+	c := &s.client.config
+	return fmt.Sprintf("%s %s %s", c.URL, c.Org, c.Streams)
 }
 
 // Window is the server's, as of the start.
@@ -101,14 +107,14 @@ func (s *Sink) ask(ctx context.Context, topics []string, need time.Duration) (er
 			"or accept its window with --openobserve-window %dh (older rows then become dead letters, %s)",
 			int(s.window.Back.Hours()), int(need.Hours()), int(need.Hours()), int(s.window.Back.Hours()), OutsideWindow)
 	}
-	if !s.client.config.Admin.isSet() {
+	if !s.client.config.Admin.IsSet() {
 		return nil
 	}
 	for _, topic := range topics {
 		name := s.client.config.StreamName(topic)
 		have, err := s.client.stream(ctx, name)
 		if errors.Is(err, ErrNoStream) {
-			err = fmt.Errorf("stream %w: 'flightlog provision openobserve' makes it, with the types of its columns", err)
+			err = fmt.Errorf("organisation %s, stream %w: 'flightlog provision openobserve' makes it, with the types of its columns (give it the same organisation, --openobserve-streams and --generation)", s.client.config.Org, err)
 		}
 		if err != nil {
 			return err
@@ -301,7 +307,7 @@ const asked = 400
 // Missing asks by the batch's name: first how many of its rows there are, then
 // which. Rows that may have come in other batches it asks for by their ids.
 func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]int, error) {
-	if !s.client.config.Admin.isSet() {
+	if !s.client.config.Admin.IsSet() {
 		return nil, delivery.ErrBlind
 	}
 	from, to := b.Span()

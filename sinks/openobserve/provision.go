@@ -176,10 +176,10 @@ func run(ctx context.Context, config Config, layout Layout, steps func(*provisio
 }
 
 func newProvisioner(config Config, layout Layout) (*provisioner, error) {
-	if !config.Admin.isSet() {
+	if !config.Admin.IsSet() {
 		return nil, errors.New("cannot provision OpenObserve: admin_user: \"\": must be set, with a password from a file or from the environment")
 	}
-	if !config.Loading.isSet() { // a password is good for everything that a passcode is good for (contract §0.3)
+	if !config.Loading.IsSet() { // a password is good for everything that a passcode is good for (contract §0.3)
 		config.Loading = config.Admin
 	}
 	if layout.Topics == nil {

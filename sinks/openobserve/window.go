@@ -46,7 +46,7 @@ func (c *Client) Window(ctx context.Context) (Window, error) {
 			return w, err
 		}
 		if a.status != http.StatusOK {
-			return w, a.err()
+			return w, fmt.Errorf("as %s: %w", c.config.Loading.User, a.err())
 		}
 		var said counts
 		if err := json.Unmarshal(a.body, &said); err != nil || len(said.Status) != 1 {
