@@ -34,7 +34,8 @@ type Destination interface {
 	// AppendRow writes a row as Send will need it. Nothing of the row is kept.
 	AppendRow(b []byte, topic string, row *Row) []byte
 	// Refuses tells why the store would not take a row with a time (µs) if it
-	// were sent now, as a dead letter says it; "" if it would.
+	// were sent now, as a dead letter says it; "" if it would. What it takes lies
+	// between two times.
 	Refuses(at int64) (reason, detail string)
 	// Send tries once to store some rows of a batch, by their index.
 	Send(ctx context.Context, batch *Batch, rows []int) Outcome

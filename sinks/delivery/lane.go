@@ -269,7 +269,7 @@ func (l *lane) land(of landing) error {
 	<-l.traffic.slices
 	l.flying--
 	of.slice.done = of.err == nil
-	of.slice.batches, of.slice.messages = nil, nil
+	of.slice.free()
 	for len(l.cut) > 0 && l.cut[0].done {
 		first := l.cut[0]
 		l.place, l.done = first.last, note{Last: first.last, Check: first.check}

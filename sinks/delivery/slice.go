@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"hash/crc32"
 	"slices"
+	"sync"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
@@ -137,13 +138,25 @@ func (s *slice) put(d Destination, row *Row, i int) {
 	s.full = s.full || len(b.rows) >= batchRows || len(b.data) >= batchBytes || s.rows >= sliceRows || s.bytes >= sliceBytes
 }
 
+// batches holds what batches that are done have grown to.
+var batches = sync.Pool{New: func() any { return new(Batch) }}
+
+// free gives the memory of the batches back; nobody uses them any more.
+func (s *slice) free() {
+	for _, b := range s.batches {
+		batches.Put(b)
+	}
+	s.batches, s.messages = nil, nil
+}
+
 // modulo is at mod n, for times before 1970 too.
 func modulo(at, n int64) int64 { return ((at % n) + n) % n }
 
 func (s *slice) batch(hour int64) *Batch {
 	i, found := slices.BinarySearchFunc(s.batches, hour, func(b *Batch, hour int64) int { return cmp.Compare(b.hour, hour) })
 	if !found {
-		b := &Batch{Topic: s.log.Topic, Lane: s.log.Lane, Partition: s.log.Partition, hour: hour}
+		b := batches.Get().(*Batch)
+		*b = Batch{Topic: s.log.Topic, Lane: s.log.Lane, Partition: s.log.Partition, hour: hour, rows: b.rows[:0], data: b.data[:0]}
 		s.batches = slices.Insert(s.batches, i, b)
 	}
 	return s.batches[i]

@@ -228,48 +228,70 @@ func (s *Sink) Refuses(at int64) (reason, detail string) {
 	return "", ""
 }
 
-var gzips = sync.Pool{New: func() any {
+// packer is what a body is made with.
+type packer struct {
+	gzip *gzip.Writer
+	text []byte // staged, so that gzip is called for many rows at a time
+}
+
+// staged is how much text is staged.
+const staged = 128 << 10
+
+var packers = sync.Pool{New: func() any {
 	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
-	return w
+	return &packer{w, make([]byte, 0, staged+staged/2)}
 }}
+
+// pack writes rows as an array, in an encoding. The body is new memory: a
+// connection that broke may still read it.
+func pack(b *delivery.Batch, rows []int, encoding string) ([]byte, error) {
+	p := packers.Get().(*packer)
+	defer packers.Put(p)
+	var body bytes.Buffer
+	var w io.Writer = &body
+	if encoding != "" {
+		p.gzip.Reset(&body)
+		w = p.gzip
+	}
+	end := `,"` + batchColumn + `":"` + b.ID + `"}`
+	p.text = append(p.text[:0], '[')
+	for n, i := range rows {
+		if n > 0 {
+			p.text = append(p.text, ',')
+		}
+		p.text = append(append(p.text, b.Row(i)...), end...)
+		if len(p.text) >= staged {
+			if _, err := w.Write(p.text); err != nil {
+				return nil, err
+			}
+			p.text = p.text[:0]
+		}
+	}
+	if _, err := w.Write(append(p.text, ']')); err != nil {
+		return nil, err
+	}
+	if encoding == "" {
+		return body.Bytes(), nil
+	}
+	err := p.gzip.Close()
+	return body.Bytes(), err
+}
 
 // Send posts some rows of a batch.
 func (s *Sink) Send(ctx context.Context, b *delivery.Batch, rows []int) delivery.Outcome {
 	r := request{account: &s.client.config.Loading, method: http.MethodPost, path: s.client.org("/" + s.client.config.StreamName(b.Topic) + "/_json")}
-	var body bytes.Buffer // not pooled: a connection that broke may still read it
-	if s.identity.Load() {
-		writeRows(&body, b, rows)
-	} else {
+	if !s.identity.Load() {
 		r.encoding = "gzip"
-		w := gzips.Get().(*gzip.Writer)
-		w.Reset(&body)
-		writeRows(w, b, rows)
-		err := w.Close()
-		gzips.Put(w)
-		if err != nil {
-			return delivery.Outcome{Class: delivery.Untouched, Err: err}
-		}
 	}
-	r.body = body.Bytes()
+	var err error
+	if r.body, err = pack(b, rows, r.encoding); err != nil {
+		return delivery.Outcome{Class: delivery.Untouched, Err: err}
+	}
 	a, err := s.client.do(ctx, r)
 	if err != nil {
 		return unanswered(err)
 	}
 	return s.classify(a, len(rows), r.encoding)
-}
-
-// writeRows writes rows as an array; a write into a buffer does not fail, and
-// one into gzip fails again at its end.
-func writeRows(w io.Writer, b *delivery.Batch, rows []int) {
-	end := []byte(`,"` + batchColumn + `":"` + b.ID + `"}`)
-	between := []byte{'['}
-	for _, i := range rows {
-		_, _ = w.Write(between)
-		_, _ = w.Write(b.Row(i))
-		_, _ = w.Write(end)
-		between[0] = ','
-	}
-	_, _ = w.Write([]byte{']'})
 }
 
 // Answers asks for the window again, as the rows are sent.
@@ -327,7 +349,7 @@ func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]in
 	default:
 		if len(rows) == b.Len() {
 			found, err = s.client.search(ctx, fmt.Sprintf(`SELECT COUNT(*) AS n, COUNT(DISTINCT row_id) AS u FROM "%s" WHERE batch_id = '%s'`, stream, b.ID), from, to, 1)
-			if err == nil && len(found) == 1 && gjson.GetBytes(found[0], "u").Int() == int64(b.Distinct()) {
+			if err == nil && len(found) == 1 && stands(b, gjson.GetBytes(found[0], "u").Int()) {
 				return nil, nil
 			}
 		}
@@ -353,6 +375,11 @@ func (s *Sink) Missing(ctx context.Context, b *delivery.Batch, rows []int) ([]in
 		}
 	}
 	return missing, nil
+}
+
+// stands tells whether so many different rows are all of a batch.
+func stands(b *delivery.Batch, different int64) bool {
+	return different == int64(b.Len()) || different == int64(b.Distinct())
 }
 
 func rowsByID(stream string, b *delivery.Batch, rows []int) string {
