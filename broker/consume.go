@@ -33,7 +33,8 @@ type Claim interface {
 	// Cursor is the one that was set last, a zero one if none ever was.
 	Cursor(ctx context.Context, lane schemas.Lane) (Cursor, error)
 	// SetCursor replaces a lane's cursor, unless another worker has taken the
-	// claim and set it (ErrFenced). After ErrUnknown it may stand or not. A
-	// cursor that goes back is taken as it is.
+	// claim and set it (ErrFenced). Read it by Cursor first: where there is one,
+	// a claim that has not is fenced. After ErrUnknown it may stand or not; the
+	// same call, or another, may follow. A cursor that goes back is taken as it is.
 	SetCursor(ctx context.Context, lane schemas.Lane, to Cursor) error
 }
