@@ -65,7 +65,10 @@ func TestAStopDoesNotWaitForADeadLetterThatCannotBeAppended(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	w.stop()
 	select {
-	case <-w.done:
+	case err := <-w.done:
+		if err != nil {
+			t.Error(err)
+		}
 	case <-time.After(25 * time.Second):
 		t.Error("Run does not return 25 s after it was told to stop")
 	}
@@ -86,18 +89,6 @@ func TestOneRowThatIsNeverAnsweredDoesNotStopItsPartition(t *testing.T) {
 	if err := w.end(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-type byTopic struct {
-	*store
-	broken string
-}
-
-func (s *byTopic) Send(ctx context.Context, b *delivery.Batch, rows []int) delivery.Outcome {
-	if b.Topic == s.broken {
-		return delivery.Outcome{Class: delivery.Untouched, Err: errors.New("Pipeline batch execution error")}
-	}
-	return s.store.Send(ctx, b, rows)
 }
 
 func TestAStoreThatIsDownBehindAProxyMakesNoDeadLetters(t *testing.T) {
@@ -306,16 +297,6 @@ func TestAnErrorInTheNormalLaneLeavesTheCriticalOneAlone(t *testing.T) {
 		t.Error("a critical finding is not loaded 5 s later because the normal lane is stopped")
 	}
 	_ = w.end()
-}
-
-type counting struct {
-	*store
-	n atomic.Int64
-}
-
-func (c *counting) AppendRow(b []byte, topic string, row *delivery.Row) []byte {
-	c.n.Add(1)
-	return c.store.AppendRow(b, topic, row)
 }
 
 func TestAnIdlePlaceAheadOfTheEndOfAJetStreamLosesNothing(t *testing.T) {

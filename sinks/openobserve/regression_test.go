@@ -20,8 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/memory"
 	"github.com/flightlog/flightlog/schemas"
@@ -273,7 +271,12 @@ func TestOtherRowsAtTheSamePositionsAreAnotherBatch(t *testing.T) {
 			done <- delivery.Run(ctx, delivery.Config{Broker: named{b, "i/g1"}, Destination: s, Group: "openobserve", Worker: "w", Topics: []string{broker.Enriched},
 				Linger: 20 * time.Millisecond, Backoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, Settle: 200 * time.Millisecond})
 		}()
-		return func() { cancel(); <-done }
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
 	}
 	log := broker.Log{Topic: broker.Enriched}
 	say := func(b *memory.Broker, n int) {
@@ -365,33 +368,16 @@ func TestAbsurdTimesAreMadeAgain(t *testing.T) {
 	}
 }
 
-// admin password changed while it runs
-func TestAWrongAdminPasswordIsRefused(t *testing.T) {
-	w := newWorld(t, o2test.Config{})
-	w.makeStreams()
-	file := t.TempDir() + "/admin"
-	write(t, file, o2test.DefaultRootPassword)
-	s := w.open(func(c *openobserve.Config) {
-		c.Admin = openobserve.Account{User: o2test.DefaultRoot, PasswordFile: file}
-	})
-	// the account is changed on the server: a proxy says 401 to searches
-	deny := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, "Unauthorized Access", 401) })
-	_ = deny
-	_ = gjson.Result{}
-	_ = s
-}
-
-// a search that lags behind by more than Settle: every batch is sent again and again
 func TestASearchThatLagsMakesNoDuplicates(t *testing.T) {
 	w := newWorld(t, o2test.Config{})
 	w.makeStreams()
 	s := w.open()
-	w.server.SetFaults(o2test.Faults{Invisible: 3 * time.Second}) // Settle is 200 ms here
+	w.server.SetFaults(o2test.Faults{Invisible: time.Second}) // Settle is 200 ms here
 	w.say(recent(8)...)
 	stop := w.run(s)
-	time.Sleep(5 * time.Second)
+	time.Sleep(3 * time.Second)
 	_ = stop()
-	if n := len(w.stored()); n > 16 {
+	if n := len(w.stored()); n != 8 {
 		t.Errorf("%d rows stand of 8 that the server had confirmed at the first attempt", n)
 	}
 }
@@ -404,7 +390,7 @@ func TestAnAdminAccountThatIsRefusedEndsTheSink(t *testing.T) {
 	var deny atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if deny.Load() && strings.HasSuffix(r.URL.Path, "/_search") {
-			http.Error(rw, "Unauthorized Access", 401)
+			http.Error(rw, "Unauthorized Access", http.StatusUnauthorized)
 			return
 		}
 		proxy.ServeHTTP(rw, r)
