@@ -40,9 +40,16 @@ func TestAGapStaysOneForWhoeverComesNext(t *testing.T) {
 	if err := w.end(); err != nil {
 		t.Fatal(err)
 	}
-	dead, _ := letters(t, b)
-	if slices.Contains(s.stored(), behind[0]) && len(dead) == 0 {
-		t.Errorf("the gap was skipped silently: rows behind it are stored, dead letters %v", dead)
+	if dead, _ := letters(t, b); slices.Contains(s.stored(), behind[0]) || len(dead) > 0 {
+		t.Errorf("the gap was skipped: dead letters %v", dead)
+	}
+	w = run(t, b, s, func(c *delivery.Config) { c.SkipLost = true })
+	eventually(t, "what is behind the gap is stored", func() bool { return slices.Equal(s.stored(), f.want()) })
+	if err := w.end(); err != nil {
+		t.Fatal(err)
+	}
+	if dead, _ := letters(t, b); dead["position_lost"] != 1 {
+		t.Errorf("dead letters %v, want one that names the gap", dead)
 	}
 }
 
