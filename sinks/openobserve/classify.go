@@ -104,10 +104,10 @@ func (s *Sink) counted(a *answer, rows int) delivery.Outcome {
 	out := delivery.Outcome{Class: delivery.Partial, Failed: got.Failed, Reason: RefusedRow, Err: said}
 	switch {
 	case strings.HasPrefix(got.Error, tooOld):
-		edge := s.now().Add(-s.window.Back + aroundEdge).UnixMicro()
+		edge := s.now().Add(-s.Window().Back + aroundEdge).UnixMicro()
 		out.Reason, out.Offends = OutsideWindow, func(at int64) bool { return at < edge }
 	case strings.HasPrefix(got.Error, tooFar):
-		edge := s.now().Add(s.window.Ahead - aroundEdge).UnixMicro()
+		edge := s.now().Add(s.Window().Ahead - aroundEdge).UnixMicro()
 		out.Reason, out.Offends = OutsideWindow, func(at int64) bool { return at > edge }
 	}
 	return out

@@ -43,6 +43,8 @@ type Config struct {
 	Generation int64
 	// Timeout of one request; default 60 s.
 	Timeout time.Duration
+	// AskEvery is how often a sink asks how old rows may be; default a minute.
+	AskEvery time.Duration
 }
 
 // Account is a user with a password, or with what stands for one: a passcode,
@@ -88,6 +90,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
+	}
+	if c.AskEvery == 0 {
+		c.AskEvery = time.Minute
 	}
 	if c.Generation == 0 {
 		c.Generation = 1
@@ -143,8 +148,8 @@ func (c *Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	if c.Timeout < 0 {
-		wrong("timeout", c.Timeout, "must be longer than 0")
+	if c.Timeout < 0 || c.AskEvery < 0 {
+		wrong("timeout, ask_every", fmt.Sprint(c.Timeout, ", ", c.AskEvery), "must not be negative")
 	}
 	return errors.Join(errs...)
 }

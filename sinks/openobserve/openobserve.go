@@ -36,7 +36,8 @@ import (
 // Sink is a [delivery.Destination].
 type Sink struct {
 	client   *Client
-	window   Window
+	window   atomic.Pointer[Window]
+	stop     context.CancelFunc         // asking for it
 	extra    map[string]map[string]bool // topic -> columns that its stream has not
 	identity atomic.Bool                // the server takes no gzip
 	now      func() time.Time
@@ -67,7 +68,27 @@ func Open(ctx context.Context, config Config, topics []string, need time.Duratio
 		client.Close()
 		return nil, fmt.Errorf("cannot load into OpenObserve at %s: %w", config.URL, err)
 	}
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go s.keepAsking(ctx)
 	return s, nil
+}
+
+// keepAsking for the window: a server may be started anew with another one.
+func (s *Sink) keepAsking(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(s.client.config.AskEvery):
+		case <-ctx.Done():
+			return
+		}
+		w, err := s.client.Window(ctx)
+		if err != nil {
+			continue
+		}
+		if before := s.window.Swap(&w); *before != w {
+			slog.Info("the server takes rows of another age now", "back", w.Back, "ahead", w.Ahead, "before", before.Back)
+		}
+	}
 }
 
 // Name tells the store and where in it the rows go.
@@ -76,11 +97,14 @@ func (s *Sink) Name() string {
 	return fmt.Sprintf("%s %s %s", c.URL, c.Org, c.Streams)
 }
 
-// Window is the server's, as of the start.
-func (s *Sink) Window() Window { return s.window }
+// Window is the server's, as it said last.
+func (s *Sink) Window() Window { return *s.window.Load() }
 
 // Close gives the connections back.
-func (s *Sink) Close() { s.client.Close() }
+func (s *Sink) Close() {
+	s.stop()
+	s.client.Close()
+}
 
 // learn asks until the server answers.
 func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) error {
@@ -98,14 +122,16 @@ func (s *Sink) learn(ctx context.Context, topics []string, need time.Duration) e
 	}
 }
 
-func (s *Sink) ask(ctx context.Context, topics []string, need time.Duration) (err error) {
-	if s.window, err = s.client.Window(ctx); err != nil {
+func (s *Sink) ask(ctx context.Context, topics []string, need time.Duration) error {
+	w, err := s.client.Window(ctx)
+	if err != nil {
 		return err
 	}
-	if s.window.Back < need {
+	s.window.Store(&w)
+	if w.Back < need {
 		return fmt.Errorf("it refuses rows older than %d h, and rows may wait for up to %d h in the topic: start it with ZO_INGEST_ALLOWED_UPTO=%d or more, "+
 			"or accept its window with --openobserve-window %dh (older rows then become dead letters, %s)",
-			int(s.window.Back.Hours()), int(need.Hours()), int(need.Hours()), int(s.window.Back.Hours()), OutsideWindow)
+			int(w.Back.Hours()), int(need.Hours()), int(need.Hours()), int(w.Back.Hours()), OutsideWindow)
 	}
 	if !s.client.config.Admin.IsSet() {
 		return nil
@@ -218,12 +244,12 @@ const edgeMargin = time.Minute
 
 // Refuses tells a row outside of the window.
 func (s *Sink) Refuses(at int64) (reason, detail string) {
-	now := s.now()
+	now, w := s.now(), s.Window()
 	switch {
-	case at < now.Add(edgeMargin-s.window.Back).UnixMicro():
-		return OutsideWindow, fmt.Sprintf("older than %d h (ZO_INGEST_ALLOWED_UPTO)", int(s.window.Back.Hours()))
-	case at > now.Add(s.window.Ahead-edgeMargin).UnixMicro():
-		return OutsideWindow, fmt.Sprintf("more than %d h ahead (ZO_INGEST_ALLOWED_IN_FUTURE)", int(s.window.Ahead.Hours()))
+	case at < now.Add(edgeMargin-w.Back).UnixMicro():
+		return OutsideWindow, fmt.Sprintf("older than %d h (ZO_INGEST_ALLOWED_UPTO)", int(w.Back.Hours()))
+	case at > now.Add(w.Ahead-edgeMargin).UnixMicro():
+		return OutsideWindow, fmt.Sprintf("more than %d h ahead (ZO_INGEST_ALLOWED_IN_FUTURE)", int(w.Ahead.Hours()))
 	}
 	return "", ""
 }

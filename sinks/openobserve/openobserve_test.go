@@ -233,3 +233,36 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 		t.Error("a redirect is taken for an answer")
 	}
 }
+
+func TestARaisedWindowIsNoticed(t *testing.T) {
+	w := newWorld(t, o2test.Config{AllowedUpTo: 5})
+	w.makeStreams()
+	s := w.open(func(c *openobserve.Config) { c.AskEvery = 10 * time.Millisecond })
+	stop := w.run(s)
+	w.say(time.Now().Add(-20 * time.Hour))
+	w.settle()
+	if reasons, _ := w.letters(); reasons["outside_window"] != 1 {
+		t.Errorf("dead letters %v", reasons)
+	}
+	wide := newWorld(t, o2test.Config{AllowedUpTo: 100}) // the server, started anew
+	wide.makeStreams()
+	to, err := url.Parse(wide.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.to.Store(to)
+	for deadline := time.Now().Add(10 * time.Second); s.Window().Back != 100*time.Hour; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the window is still %v", s.Window().Back)
+		}
+	}
+	w.say(time.Now().Add(-20 * time.Hour))
+	for deadline := time.Now().Add(10 * time.Second); len(wide.stored()) != 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a row inside of the raised window is not stored")
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}

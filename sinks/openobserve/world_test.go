@@ -35,7 +35,8 @@ type world struct {
 	broker *memory.Broker
 	server *o2test.Server
 	url    string
-	shift  atomic.Int64 // of the server's clock, ns
+	to     atomic.Pointer[url.URL] // the server behind the front
+	shift  atomic.Int64            // of the server's clock, ns
 
 	mu       sync.Mutex
 	front    front
@@ -74,8 +75,9 @@ func newWorld(t *testing.T, config o2test.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.to.Store(to)
 	proxy := &httputil.ReverseProxy{
-		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(w.to.Load()) },
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }, // as the server's own
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
