@@ -45,6 +45,12 @@ func SourceTopic(d *schemas.DeadLetter) string {
 func (s *sender) toTopic(ctx context.Context, b *Batch, rows []int, reason, detail string) error {
 	s.Metrics.dead(b.Topic, len(rows), reason)
 	slog.Warn("rows cannot be stored", "sink", s.Group, "topic", b.Topic, "partition", b.Partition, "rows", len(rows), "reason", reason, "detail", detail)
+	if reason != "outside_window" {
+		refused, stored := s.refused.Add(int64(len(rows))), s.stored.Load()
+		if alarming(refused-int64(len(rows)), stored) != alarming(refused, stored) {
+			slog.Error("more than one row of a hundred is refused: something is wrong with the rows, or with the store", "sink", s.Group, "refused", refused, "stored", stored)
+		}
+	}
 	var frame [][]byte
 	size := 0
 	for n, i := range rows {
@@ -67,6 +73,10 @@ func (s *sender) toTopic(ctx context.Context, b *Batch, rows []int, reason, deta
 	}
 	return nil
 }
+
+// alarming: some rows may be bad, but not one in a hundred (contract openobserve
+// §13.3).
+func alarming(refused, stored int64) bool { return refused >= 10 && refused*100 > stored }
 
 // letter is the dead letter of a row; nil where there is one too many. The same
 // row refused for the same reason is the same dead letter.

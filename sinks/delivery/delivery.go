@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
@@ -261,6 +262,8 @@ func Run(ctx context.Context, c Config) error {
 type worker struct {
 	Config
 	traffic map[queue]*traffic
+	// stored and refused count rows; the ones that are too old apart.
+	stored, refused atomic.Int64
 }
 
 // queue is the lanes of one kind of one topic, in all partitions.

@@ -546,6 +546,31 @@ func TestTheAlarmIsRaisedWhenTheSinkIsHalfAWindowBehind(t *testing.T) {
 	}
 }
 
+func TestTheAlarmIsRaisedWhenMoreThanOneRowOfAHundredIsRefused(t *testing.T) {
+	var log lines
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	b, s := newBroker(1), newStore()
+	f := newFeed(t, b)
+	w := run(t, b, s)
+	f.say(enriched, 900, morning)
+	eventually(t, "all is stored", func() bool { return len(s.stored()) == 900 })
+	s.mu.Lock()
+	for i := range 12 {
+		s.poison[id(901+i).String()] = delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: errBroke}
+	}
+	s.mu.Unlock()
+	f.say(enriched, 100, morning)
+	eventually(t, "the alarm is raised", func() bool { return strings.Contains(log.String(), "one row of a hundred is refused") })
+	if err := w.end(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "one row of a hundred"); n != 1 {
+		t.Errorf("raised %d times", n)
+	}
+}
+
 // lines is a log.
 type lines struct {
 	mu   sync.Mutex

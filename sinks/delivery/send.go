@@ -63,7 +63,7 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 				if len(missing) < len(rows) {
 					doubts = 0
 				}
-				s.Metrics.stored(b, len(rows)-len(missing))
+				s.account(b, len(rows)-len(missing))
 				rows = missing
 			}
 			doubtful = false
@@ -98,13 +98,13 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 			}
 			missing, err := s.missing(ctx, b, rows, t, patienceWithStored*s.Settle)
 			if errors.Is(err, ErrBlind) || err == nil && len(missing) == 0 {
-				s.Metrics.stored(b, len(rows))
+				s.account(b, len(rows))
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			s.Metrics.stored(b, len(rows)-len(missing))
+			s.account(b, len(rows)-len(missing))
 			out.Err = fmt.Errorf("the store said that it has stored %d rows, but it does not hold %d of them", len(rows), len(missing))
 			rows = missing
 		case Untouched:
@@ -124,7 +124,7 @@ func (s *sender) load(ctx context.Context, b *Batch, rows []int, doubtful bool) 
 				return err
 			}
 			if err == nil {
-				s.Metrics.stored(b, len(rows)-len(missing))
+				s.account(b, len(rows)-len(missing))
 				rows = missing
 			}
 			if silent++; silent >= silences && len(rows) > 0 {
@@ -178,7 +178,7 @@ func (s *sender) partial(ctx context.Context, b *Batch, rows []int, out *Outcome
 	if blind {
 		missing = rows
 	} else {
-		s.Metrics.stored(b, len(rows)-len(missing))
+		s.account(b, len(rows)-len(missing))
 	}
 	var offenders, others []int
 	for _, i := range missing {
@@ -205,6 +205,12 @@ func (s *sender) partial(ctx context.Context, b *Batch, rows []int, out *Outcome
 		err = nil
 	}
 	return others, err
+}
+
+// account counts rows that are stored.
+func (s *sender) account(b *Batch, rows int) {
+	s.Metrics.stored(b, rows)
+	s.stored.Add(int64(rows))
 }
 
 // refuse makes dead letters of the rows that the store would not take any more,
