@@ -11,6 +11,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -60,6 +61,15 @@ type Log struct {
 	Topic     string
 	Partition int
 	Lane      schemas.Lane // events and findings have two; normal elsewhere
+}
+
+// String is the log as dead letters name their source: topic/partition, and the
+// lane if it is the critical one.
+func (l Log) String() string {
+	if l.Lane != schemas.LaneNormal {
+		return fmt.Sprintf("%s/%d/%s", l.Topic, l.Partition, l.Lane)
+	}
+	return fmt.Sprintf("%s/%d", l.Topic, l.Partition)
 }
 
 // Message is one message of a log.

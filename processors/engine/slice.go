@@ -260,15 +260,11 @@ func (ev event) decode(e *schemas.Event) error {
 // dead makes a record a dead letter of this commit.
 func (s *slice) dead(p *partition, log broker.Log, in *input, index int64, reason, detail string, segment *schemas.Segment, payload []byte) {
 	s.counts.Dead++
-	source := fmt.Sprintf("%s/%d", log.Topic, log.Partition)
-	if log.Lane != schemas.LaneNormal {
-		source += "/" + log.Lane.String()
-	}
 	d := schemas.DeadLetter{
 		Generation: p.cfg.generation,
 		Reason:     reason,
 		Detail:     detail,
-		Source:     source,
+		Source:     log.String(),
 		Position:   strconv.FormatInt(in.position, 10) + "/" + strconv.FormatInt(index, 10),
 		Hash:       schemas.TextHash(payload),
 		Size:       int64(len(payload)),

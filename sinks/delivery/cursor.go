@@ -169,7 +169,7 @@ func (l *lane) lost(ctx context.Context, at uint64, why error) error {
 // buryLog makes a dead letter about the log at a position, rather than a row.
 func (l *lane) buryLog(ctx context.Context, reason, detail string, at uint64, found int64, payload []byte) error {
 	d := &schemas.DeadLetter{Generation: l.Broker.Generation(), Reason: reason, Detail: detail,
-		Source: source(l.log.Topic, l.log.Partition, l.log.Lane), Position: fmt.Sprint(at), OccurredAt: found}
+		Source: l.log.String(), Position: fmt.Sprint(at), OccurredAt: found}
 	fill(d, payload)
 	l.Metrics.dead(l.log.Topic, 1, reason)
 	return appendLetters(ctx, l.worker, l.log.Partition, [][]byte{d.AppendAvro(nil)})

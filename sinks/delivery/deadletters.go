@@ -19,14 +19,6 @@ const (
 	maxPayload        = 64 << 10 // of a dead letter (schemas/deadletter.avsc)
 )
 
-// source is what the dead letters of a topic's rows name as their source.
-func source(topic string, partition int, lane schemas.Lane) string {
-	if lane == schemas.LaneCritical {
-		return fmt.Sprintf("%s/%d/%s", topic, partition, lane)
-	}
-	return fmt.Sprintf("%s/%d", topic, partition)
-}
-
 // SourceTopic is the topic that a sink's dead letter came from; "" for those of
 // producers and processors, whose sources are files and the topic of events.
 func SourceTopic(d *schemas.DeadLetter) string {
@@ -91,7 +83,7 @@ func (s *sender) letter(b *Batch, i int, reason, detail string) (*schemas.DeadLe
 	row := &decoded[r.index]
 	d := &schemas.DeadLetter{
 		Generation: s.Broker.Generation(), Reason: reason, Detail: detail,
-		Source: source(b.Topic, b.Partition, b.Lane), Position: fmt.Sprintf("%d/%d", m.position, r.index),
+		Source: s.slice.log.String(), Position: fmt.Sprintf("%d/%d", m.position, r.index),
 		OccurredAt: time.Now().UnixMicro(),
 	}
 	switch {

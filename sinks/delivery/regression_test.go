@@ -152,23 +152,7 @@ func TestAnIdleLogWhoseBrokerLostItsEndLosesNothing(t *testing.T) {
 	end, _ := b.End(t.Context(), enriched)
 	// What keep writes after a minute of idling while others wrote three messages
 	// that the broker then loses: place = the end of all, note = our last.
-	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-	_ = b.Consume(ctx, broker.Group{Name: "openobserve", Topic: broker.Enriched}, "look", func(ctx context.Context, claim broker.Claim) error {
-		if claim.Partition() != 0 {
-			<-ctx.Done()
-			return nil
-		}
-		c, err := claim.Cursor(ctx, schemas.LaneNormal)
-		if err != nil {
-			t.Error(err)
-		}
-		c.Position += 3
-		if err := claim.SetCursor(ctx, schemas.LaneNormal, c); err != nil {
-			t.Error(err)
-		}
-		stop()
-		return nil
-	})
+	moveCursor(t, b, enriched, 3)
 	f.say(other, 1, morning)
 	ids := f.say(enriched, 2, morning)
 	now, _ := b.End(t.Context(), enriched)
@@ -329,23 +313,7 @@ func TestAnIdlePlaceAheadOfTheEndOfAJetStreamLosesNothing(t *testing.T) {
 	if err := w.end(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-	_ = b.Consume(ctx, broker.Group{Name: "openobserve", Topic: broker.Enriched}, "look", func(ctx context.Context, claim broker.Claim) error {
-		if claim.Partition() != 0 {
-			<-ctx.Done()
-			return nil
-		}
-		c, err := claim.Cursor(ctx, schemas.LaneNormal)
-		if err != nil {
-			t.Error(err)
-		}
-		c.Position += 3 // as the idle place, before the stream lost its last three messages
-		if err := claim.SetCursor(ctx, schemas.LaneNormal, c); err != nil {
-			t.Error(err)
-		}
-		stop()
-		return nil
-	})
+	moveCursor(t, b, enriched, 3)
 	ids := f.say(enriched, 2, morning)
 	w = run(t, b, s)
 	time.Sleep(4 * time.Second)

@@ -199,12 +199,10 @@ func (s *sender) partial(ctx context.Context, b *Batch, rows []int, out *Outcome
 		slog.Error("the store refuses rows for their time that it should take: its clock and this machine's differ",
 			"sink", s.Group, "topic", b.Topic, "partition", b.Partition, "rows", len(others), "error", out.Err)
 	}
-	if len(offenders) > 0 {
-		err = s.bury(ctx, b, offenders, out.Reason, out.Err.Error())
-	} else {
-		err = nil
+	if len(offenders) == 0 {
+		return others, nil
 	}
-	return others, err
+	return others, s.bury(ctx, b, offenders, out.Reason, out.Err.Error())
 }
 
 // account counts rows that are stored.

@@ -272,34 +272,58 @@ func (s *sink) end() error {
 	return <-s.done
 }
 
-// cursor is where the group stands in a log.
-func cursor(t *testing.T, b broker.Broker, log broker.Log) (position uint64, ends []uint64) {
+// claimed takes the group's claim to a log for a while.
+func claimed(t *testing.T, b broker.Broker, log broker.Log, do func(ctx context.Context, claim broker.Claim) error) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
+	done := false
 	err := b.Consume(ctx, broker.Group{Name: "openobserve", Topic: log.Topic}, "look", func(ctx context.Context, claim broker.Claim) error {
 		if claim.Partition() != log.Partition {
 			<-ctx.Done()
 			return nil
 		}
+		if err := do(ctx, claim); err != nil {
+			return err
+		}
+		done = true
+		stop()
+		return nil
+	})
+	if err != nil && !errors.Is(err, context.Canceled) || !done {
+		t.Fatalf("the claim to %s: %v", log, err)
+	}
+}
+
+// cursor is where the group stands in a log.
+func cursor(t *testing.T, b broker.Broker, log broker.Log) (position uint64, ends []uint64) {
+	t.Helper()
+	claimed(t, b, log, func(ctx context.Context, claim broker.Claim) error {
 		found, err := claim.Cursor(ctx, log.Lane)
 		if err != nil {
 			return err
 		}
 		var note struct{ Ends []uint64 }
 		if len(found.Note) > 0 {
-			if err := json.Unmarshal(found.Note, &note); err != nil {
-				return err
-			}
+			err = json.Unmarshal(found.Note, &note)
 		}
 		position, ends = found.Position, note.Ends
-		stop()
-		return nil
+		return err
 	})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
 	return position, ends
+}
+
+// moveCursor moves the place on, as idling does, and leaves the note.
+func moveCursor(t *testing.T, b broker.Broker, log broker.Log, by uint64) {
+	t.Helper()
+	claimed(t, b, log, func(ctx context.Context, claim broker.Claim) error {
+		found, err := claim.Cursor(ctx, log.Lane)
+		if err != nil {
+			return err
+		}
+		found.Position += by
+		return claim.SetCursor(ctx, log.Lane, found)
+	})
 }
 
 // eventually waits for something to hold.
