@@ -27,7 +27,8 @@ and a sink that writes the rows of each topic as NDJSON. Stops cleanly on SIGTER
 and Ctrl-C; whatever was committed when it dies is there when it starts again.
 
 With --openobserve it loads the rows into OpenObserve as well, as 'flightlog sink
-openobserve' does.
+openobserve' does. Where that cannot go on, because of a wrong password for
+example, the rest does; the log and /readyz say so, and it is tried again.
 
 While it runs, 'flightlog import' and 'flightlog tail' on the same data folder
 use it. It listens on loopback only.`,
