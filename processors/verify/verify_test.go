@@ -186,17 +186,7 @@ func TestAnInputThatLostItsEndIsReportedAsRewoundAndNothingElse(t *testing.T) {
 		w.Truncate(eventsOf(p, schemas.LaneNormal), 3)
 	}
 	stop, _ := w.work()
-	for deadline, rewound := time.Now().Add(20*time.Second), false; !rewound; time.Sleep(2 * time.Millisecond) {
-		rewound = w.isFolded()
-		for p := range partitions {
-			c, err := w.LastCommit(t.Context(), "sessions", p)
-			w.check(err)
-			rewound = rewound && c.Owner == "worker2"
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("not folded again within 20 s")
-		}
-	}
+	w.until("folded again", func(p int, c *schemas.Commit) bool { return c.Owner == "worker2" && w.isFolded(p, c) })
 	stop()
 	r := run(t, w, w.options())
 	clean(t, r)

@@ -158,29 +158,37 @@ func (w *world) work() (stop, kill func()) {
 // folded waits until everything that was sent is folded.
 func (w *world) folded() {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !w.isFolded(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatal("not folded within 20 s")
-		}
-	}
+	w.until("folded", w.isFolded)
 }
 
-func (w *world) isFolded() bool {
-	for p := range partitions {
-		c, err := w.LastCommit(w.t.Context(), "sessions", p)
+func (w *world) isFolded(partition int, last *schemas.Commit) bool {
+	for _, s := range last.Slices {
+		end, err := w.End(w.t.Context(), eventsOf(partition, s.Lane))
 		w.check(err)
-		if c == nil || c.More {
+		if s.NextMessage < int64(end) || s.NextIndex != 0 {
 			return false
 		}
-		for _, s := range c.Slices {
-			end, err := w.End(w.t.Context(), eventsOf(p, s.Lane))
+	}
+	return !last.More
+}
+
+// until waits until the last commit of every partition is as wanted.
+func (w *world) until(what string, is func(partition int, last *schemas.Commit) bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for p := range partitions {
+		for {
+			c, err := w.LastCommit(w.t.Context(), "sessions", p)
 			w.check(err)
-			if s.NextMessage < int64(end) || s.NextIndex != 0 {
-				return false
+			if c != nil && is(p, c) {
+				break
 			}
+			if time.Now().After(deadline) {
+				w.t.Fatalf("partition %d is not %s within 60 s", p, what)
+			}
+			time.Sleep(2 * time.Millisecond)
 		}
 	}
-	return true
 }
 
 // live is a history with all that may happen to a partition: workers that come,
@@ -217,8 +225,15 @@ func (w *world) live() {
 	w.folded()
 	stop()
 	stop, _ = w.work() // routes what a dead one has left
-	w.folded()
+	w.routed()
 	stop()
+}
+
+// routed waits until the log says that the rows of all commits before its last
+// are routed: the claim of the next owner does.
+func (w *world) routed() {
+	w.t.Helper()
+	w.until("routed", func(_ int, c *schemas.Commit) bool { return c.Routed == c.CommitNumber-1 && len(c.Outputs) == 0 })
 }
 
 // options of a verification after the end.
