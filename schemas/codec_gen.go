@@ -686,7 +686,7 @@ func (x *Segment) Cap() {
 
 // AppendAvro appends the record's Avro encoding.
 func (x *Control) AppendAvro(b []byte) []byte {
-	b = appendEnum(b, x.Type, 4, ControlTypeUnknown)
+	b = appendEnum(b, x.Type, 5, ControlTypeUnknown)
 	b = appendString(b, x.Org)
 	b = appendString(b, x.ProducerId)
 	if len(x.Sessions) > 0 {
@@ -700,12 +700,14 @@ func (x *Control) AppendAvro(b []byte) []byte {
 	b = appendLong(b, x.ConfigVersion)
 	b = appendString(b, x.ConfigHash)
 	b = appendLong(b, x.EffectiveAt)
+	b = appendLong(b, x.Since)
+	b = appendString(b, x.Reason)
 	return b
 }
 
 func (x *Control) decode(b []byte, i int) (int, error) {
 	var symbol uint8
-	if symbol, i = readSymbol(b, i, 4, uint8(ControlTypeUnknown)); i < 0 {
+	if symbol, i = readSymbol(b, i, 5, uint8(ControlTypeUnknown)); i < 0 {
 		return i, fault(i, "Control", "type")
 	}
 	x.Type = ControlType(symbol)
@@ -744,6 +746,12 @@ func (x *Control) decode(b []byte, i int) (int, error) {
 	if x.EffectiveAt, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Control", "effective_at")
 	}
+	if x.Since, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Control", "since")
+	}
+	if x.Reason, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "Control", "reason")
+	}
 	return i, nil
 }
 
@@ -754,6 +762,7 @@ func (x *Control) Cap() {
 	x.ProducerId = capText(x.ProducerId, 128)
 	x.ConfigKind = capText(x.ConfigKind, 32)
 	x.ConfigHash = capText(x.ConfigHash, 64)
+	x.Reason = capText(x.Reason, 256)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -1400,6 +1409,7 @@ func (x *Enriched) AppendAvro(b []byte) []byte {
 	b = appendString(b, x.CommitId)
 	b = appendString(b, x.ChangeId)
 	b = appendString(b, x.Detail)
+	b = appendString(b, x.Restatement)
 	return b
 }
 
@@ -1690,6 +1700,9 @@ func (x *Enriched) decode(b []byte, i int) (int, error) {
 	if x.Detail, i = readString(b, i, 128); i < 0 {
 		return i, fault(i, "Enriched", "detail")
 	}
+	if x.Restatement, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "Enriched", "restatement")
+	}
 	return i, nil
 }
 
@@ -1744,6 +1757,7 @@ func (x *Enriched) Cap() {
 	x.CommitId = capText(x.CommitId, 64)
 	x.ChangeId = capText(x.ChangeId, 512)
 	x.Detail = capText(x.Detail, 128)
+	x.Restatement = capText(x.Restatement, 512)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -2053,7 +2067,7 @@ func (x *EnrichedFrame) decode(b []byte, i int) (int, error) {
 	x.Rows = x.Rows[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Rows), 65536, 135); i < 0 {
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 136); i < 0 {
 			return i, fault(i, "EnrichedFrame", "rows")
 		}
 		if n == 0 {
@@ -2240,7 +2254,7 @@ func (x *Frame) DecodeMessage(b []byte) error {
 }
 
 // ControlFingerprint is the CRC-64-AVRO fingerprint of Control's present schema.
-const ControlFingerprint uint64 = 0x80e2a539ef978361
+const ControlFingerprint uint64 = 0x1b22451d1b319a53
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2354,7 +2368,7 @@ func (x *DeadLetter) DecodeMessage(b []byte) error {
 }
 
 // EnrichedFingerprint is the CRC-64-AVRO fingerprint of Enriched's present schema.
-const EnrichedFingerprint uint64 = 0x52d452ef552d1925
+const EnrichedFingerprint uint64 = 0x66ae5ef6b040801f
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2544,7 +2558,7 @@ func (x *DeadLetterFrame) DecodeMessage(b []byte) error {
 }
 
 // EnrichedFrameFingerprint is the CRC-64-AVRO fingerprint of EnrichedFrame's present schema.
-const EnrichedFrameFingerprint uint64 = 0x6e958b748498be1f
+const EnrichedFrameFingerprint uint64 = 0xac7da372f3748f1e
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2689,6 +2703,12 @@ func FingerprintName(fingerprint uint64) string {
 		return "ClosedFrame"
 	case 0xfb09839e5adb356a:
 		return "Commit"
+	case 0x1b22451d1b319a53:
+		return "Control"
+	case 0x66ae5ef6b040801f:
+		return "Enriched"
+	case 0xac7da372f3748f1e:
+		return "EnrichedFrame"
 	}
 	return ""
 }

@@ -311,6 +311,7 @@ func (x *Enriched) AppendJSON(b []byte) []byte {
 	b = jsonString(b, "commit_id", x.CommitId)
 	b = jsonString(b, "change_id", x.ChangeId)
 	b = jsonString(b, "detail", x.Detail)
+	b = jsonString(b, "restatement", x.Restatement)
 	return jsonClose(b, start)
 }
 

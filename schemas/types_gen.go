@@ -543,10 +543,12 @@ type Control struct {
 	Org           string      // source_end: organisation.
 	ProducerId    string      // source_end: producer that has read the session's sources to their end.
 	Sessions      []Id        // source_end: keys of the sessions, H(org, session_id).
-	ConfigKind    string      // config: rules, prices or directory.
-	ConfigVersion int64       // config: version that is in force from effective_at on.
+	ConfigKind    string      // config, restate: rules, prices or directory.
+	ConfigVersion int64       // config: version that is in force from effective_at on; restate: version that holds for facts since then.
 	ConfigHash    string      // config: hash of the stored text.
 	EffectiveAt   int64       // config: append time from which it holds. [µs since 1970-01-01 UTC]
+	Since         int64       // restate: facts that occurred from then on. [µs since 1970-01-01 UTC]
+	Reason        string      // restate: why; rows show it.
 }
 
 // ControlType: What it tells.
@@ -558,9 +560,10 @@ const (
 	ControlTypeTick
 	ControlTypeSourceEnd
 	ControlTypeConfig
+	ControlTypeRestate
 )
 
-var symbolsOfControlType = [...]string{"unknown", "tick", "source_end", "config"}
+var symbolsOfControlType = [...]string{"unknown", "tick", "source_end", "config", "restate"}
 
 // String is the symbol; "unknown" for a value outside of the enum.
 func (v ControlType) String() string {
@@ -798,6 +801,7 @@ type Enriched struct {
 	CommitId              string         // Git's id of a commit.
 	ChangeId              string         // Pull request.
 	Detail                string         // The kind's own word: reason of a session's start or end, trigger of a compaction, origin of a prompt, type of a subagent, operation of a file change.
+	Restatement           string         // Why cost or team are by a later version of prices or directory than was in force when the fact was first told of: kind, version and the reason given, as in 'prices 3: sonnet-5 corrected'. Empty = never restated.
 }
 
 // Family: Family of the kind.
