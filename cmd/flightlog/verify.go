@@ -76,11 +76,7 @@ func (v *verification) run(ctx context.Context, b broker.Broker, out io.Writer) 
 		if err != nil {
 			return fmt.Errorf("cannot read the prices of the reference: %w", err)
 		}
-		prices, err := reference.ParsePrices(text)
-		if err != nil {
-			return err
-		}
-		o.Reference = referenceCheck(prices)
+		o.Reference = referenceCheck(text)
 	}
 	report, err := verify.Run(ctx, b, o)
 	if err != nil {
@@ -101,8 +97,12 @@ func (v *verification) run(ctx context.Context, b broker.Broker, out io.Writer) 
 
 // referenceCheck is check B: the rows that the topics end with are those of a
 // plain reference, and so are the signed sums.
-func referenceCheck(prices *reference.Prices) func(context.Context, broker.Broker) ([]string, error) {
+func referenceCheck(prices []byte) func(context.Context, broker.Broker) ([]string, error) {
 	return func(ctx context.Context, b broker.Broker) ([]string, error) {
+		batch, err := reference.Configured(ctx, b, prices)
+		if err != nil {
+			return nil, err
+		}
 		events, err := reference.Events(ctx, b)
 		if err != nil {
 			return nil, err
@@ -111,7 +111,7 @@ func referenceCheck(prices *reference.Prices) func(context.Context, broker.Broke
 		if err != nil {
 			return nil, err
 		}
-		want := reference.Batch{Prices: prices, Generation: b.Generation()}.Rows(events)
+		want := batch.Rows(events)
 		got, differences := reference.Final(published)
 		differences = append(differences, reference.Compare(want, got)...)
 		return append(differences, reference.CompareSums(reference.Sums(want), reference.Sums(published))...), nil

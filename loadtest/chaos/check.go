@@ -79,7 +79,7 @@ func (r *run) reference(ctx context.Context, b broker.Broker) ([]string, error) 
 	if err != nil {
 		return nil, fmt.Errorf("run it in the module's folder: %w", err)
 	}
-	prices, err := reference.ParsePrices(text)
+	batch, err := reference.Configured(ctx, b, text)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (r *run) reference(ctx context.Context, b broker.Broker) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	want := reference.Batch{Prices: prices, Generation: b.Generation()}.Rows(events)
+	want := batch.Rows(events)
 	got, differences := reference.Final(published)
 	r.count(func(s *result) { s.Lost, s.Doubled = missing(want, got), twice(published) })
 	return slices.Concat(differences, reference.Compare(want, got),

@@ -49,7 +49,8 @@ type result struct {
 	Doubts              map[string]int // ownerships given up, by reason
 	Refused             int            // workers that an upgraded partition has refused
 	GaveUp              int            // workers that ended without their broker
-	Configs             int            // versions of rules that were applied
+	Configs             int            // versions of prices and directory that were applied
+	Restatements        int
 
 	RecoveryMs []int64 // from a kill to the next commit of all partitions that it hit
 	Idle       int     // kills after which some partition had nothing to do any more
@@ -91,6 +92,7 @@ func (s *result) add(o *result) {
 	}
 	s.Uncommitted, s.Judged = s.Uncommitted+o.Uncommitted, s.Judged+o.Judged
 	s.Refused, s.GaveUp, s.Configs = s.Refused+o.Refused, s.GaveUp+o.GaveUp, s.Configs+o.Configs
+	s.Restatements += o.Restatements
 	s.RecoveryMs, s.Idle = append(s.RecoveryMs, o.RecoveryMs...), s.Idle+o.Idle
 	s.SettledMs = max(s.SettledMs, o.SettledMs)
 	s.Events, s.Commits, s.Replayed = s.Events+o.Events, s.Commits+o.Commits, s.Replayed+o.Replayed
@@ -194,6 +196,7 @@ func writeSums(out io.Writer, all []*result) error {
 	row("refused by a newer fold", func(s *result) any { return s.Refused })
 	row("ended without broker", func(s *result) any { return s.GaveUp })
 	row("config versions", func(s *result) any { return s.Configs })
+	row("restatements", func(s *result) any { return s.Restatements })
 	row("recovery p50 s", func(s *result) any { return quantile(s.RecoveryMs, 0.5) })
 	row("recovery p99 s", func(s *result) any { return quantile(s.RecoveryMs, 0.99) })
 	row("lag 0 after s, at most", func(s *result) any { return seconds(s.SettledMs) })

@@ -16,7 +16,6 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/loadtest/replay"
-	"github.com/flightlog/flightlog/processors/engine"
 )
 
 // options of one run.
@@ -41,13 +40,15 @@ type run struct {
 	failpoints []string // the one that was longest ago comes first
 	calm       bool     // there are no more kills
 
+	applied applied // used by one goroutine
+
 	places []*place
 	thaws  sync.WaitGroup // zombies that are still frozen
 }
 
 // newRun is a run in an empty folder.
 func newRun(o options, build, dir string, programs map[int64]string) *run {
-	return &run{options: o, dir: dir, programs: programs, result: newResult(build, o.Broker, o.Seed, o.Kills)}
+	return &run{options: o, dir: dir, programs: programs, applied: applied{}, result: newResult(build, o.Broker, o.Seed, o.Kills)}
 }
 
 func (r *run) count(change func(*result)) {
@@ -126,6 +127,9 @@ func (r *run) do(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if err := r.reset(ctx, b); err != nil {
+		return err
+	}
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
@@ -177,8 +181,8 @@ func (r *run) faults(ctx context.Context, b broker.Broker, random *rand.Rand) er
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if n%8 == 4 {
-			if err := r.configure(ctx, b, n); err != nil {
+		if n%3 == 2 {
+			if err := r.configure(ctx, b, n/3); err != nil {
 				return err
 			}
 		}
@@ -300,23 +304,6 @@ func (r *run) uncommitted(ctx context.Context, pid int, at time.Time) (map[int]i
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	return r.watch.uncommitted(ctx, pid, at)
-}
-
-// configure applies rules, in force in two seconds: the time that it takes to
-// point every partition to them is given as past already.
-func (r *run) configure(ctx context.Context, b broker.Broker, n int) error {
-	const lead, early = time.Minute, 2 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, serverPatience)
-	defer cancel()
-	now := time.Now().Add(early - lead).UnixMicro()
-	err := until(ctx, 100*time.Millisecond, "rules in every partition", func(ctx context.Context) error {
-		_, _, err := engine.ApplyConfig(ctx, b, "rules", fmt.Appendf(nil, "rules of fault %d", n), "chaos", now)
-		return err
-	})
-	if err == nil {
-		r.count(func(s *result) { s.Configs++ })
-	}
-	return err
 }
 
 // settle waits until everything is folded and nothing has a time to wait for

@@ -30,15 +30,22 @@ func (b Batch) row(s *session, f *fact) (schemas.Enriched, bool) {
 	if f.kind != schemas.KindSessionStart && f.kind != schemas.KindSessionEnd { // these belong to no prompt
 		r.PromptId = f.text(record, func(o observation) string { return o.PromptId })
 	}
+	if f.kind == schemas.KindModelRequest && s.copied(f) {
+		return schemas.Enriched{}, false
+	}
 	s.who(&r)
 	s.place(&r, f)
+	billing := b.attribute(&r, f)
 	switch r.Family {
 	case schemas.FamilySession:
 		f.session(&r)
 	case schemas.FamilyModel:
-		f.model(&r, b.Prices)
+		b.model(&r, f, billing)
 	case schemas.FamilyTool:
 		f.tool(&r, s)
+		if f.kind != schemas.KindApproval {
+			b.toolCost(&r, s, f)
+		}
 	case schemas.FamilyArtifact:
 		f.artifact(&r)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // model fills the columns of the family model.
-func (f *fact) model(r *schemas.Enriched, prices *Prices) {
+func (b Batch) model(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 	r.Model = f.text(usage, func(o observation) string { return o.Body.Model.Model })
 	r.ModelRequested = f.text(record, func(o observation) string { return o.Body.Model.ModelRequested })
 	r.StopReason = f.text(record, func(o observation) string { return o.Body.Model.StopReason })
@@ -24,12 +24,52 @@ func (f *fact) model(r *schemas.Enriched, prices *Prices) {
 	case schemas.KindModelError:
 		r.RetryReason = r.ErrorClass
 	case schemas.KindModelRequest:
-		f.request(r, prices)
+		b.request(r, f, billing)
 	}
 }
 
+// usage is what a model request was billed by, and nested tells that its search
+// is one that no witness tells of.
+func (f *fact) usage(org string) (q request, nested bool) {
+	count := func(value number) int64 { return f.greatest(usage, value).Value }
+	q = request{
+		org:   org,
+		model: f.text(usage, func(o observation) string { return o.Body.Model.Model }), platform: f.platform(),
+		speed: f.text(served, func(o observation) string { return o.Body.Model.Speed }),
+		tier:  f.text(record, func(o observation) string { return o.Body.Model.ServiceTier }),
+		geo:   f.text(record, func(o observation) string { return o.Body.Model.InferenceGeo }), at: f.at,
+		input:  count(tokenInput),
+		output: count(tokenOutput), cacheRead: count(func(o observation) schemas.OptLong { return o.Body.Model.TokenCacheRead }),
+		cacheWrite5m: count(tokenCacheWrite5m), cacheWrite1h: count(tokenCacheWrite1h),
+		lowerBound: f.outputPartial(),
+	}
+	if !f.greatest(usage, tokenCacheWrite5m).Valid && !f.greatest(usage, tokenCacheWrite1h).Valid {
+		q.cacheWriteUnsplit = count(tokenCacheWrite)
+	}
+	searches := f.greatest(record, webSearches)
+	q.searches = searches.Value
+	// The nested request of a web search made one at least.
+	nested = f.text(usage, func(o observation) string { return o.Body.Model.QuerySource }) == "web_search_tool" &&
+		!searches.Valid && !f.greatest(record, webFetches).Valid
+	if nested {
+		q.searches = 1
+	}
+	return q, nested
+}
+
+func (f *fact) platform() string {
+	return f.text(usage, func(o observation) string { return o.Body.Model.Platform })
+}
+
+func tokenInput(o observation) schemas.OptLong        { return o.Body.Model.TokenInput }
+func tokenCacheWrite(o observation) schemas.OptLong   { return o.Body.Model.TokenCacheWrite }
+func tokenCacheWrite5m(o observation) schemas.OptLong { return o.Body.Model.TokenCacheWrite5m }
+func tokenCacheWrite1h(o observation) schemas.OptLong { return o.Body.Model.TokenCacheWrite1h }
+func webSearches(o observation) schemas.OptLong       { return o.Body.Model.WebSearches }
+func webFetches(o observation) schemas.OptLong        { return o.Body.Model.WebFetches }
+
 // request fills tokens and cost.
-func (f *fact) request(r *schemas.Enriched, prices *Prices) {
+func (b Batch) request(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 	r.TokenInput = f.greatest(usage, func(o observation) schemas.OptLong { return o.Body.Model.TokenInput })
 	r.TokenOutput = f.greatest(usage, tokenOutput)
 	r.TokenThinking = f.greatest(usage, func(o observation) schemas.OptLong { return o.Body.Model.TokenThinking })
@@ -37,40 +77,32 @@ func (f *fact) request(r *schemas.Enriched, prices *Prices) {
 	r.TokenCacheWrite5m = f.greatest(usage, func(o observation) schemas.OptLong { return o.Body.Model.TokenCacheWrite5m })
 	r.TokenCacheWrite1h = f.greatest(usage, func(o observation) schemas.OptLong { return o.Body.Model.TokenCacheWrite1h })
 	r.CostClientUsd = f.costClientUsd()
-	if slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) && (r.TokenInput.Valid || r.TokenOutput.Valid) {
-		r.Billing = schemas.BillingCloud
-	}
-
-	q := request{
-		model: r.Model, platform: r.Platform, speed: r.Speed, tier: r.ServiceTier,
-		geo: f.text(record, func(o observation) string { return o.Body.Model.InferenceGeo }), at: r.OccurredAt,
-		input: r.TokenInput.Value, output: r.TokenOutput.Value, cacheRead: r.TokenCacheRead.Value,
-		cacheWrite5m: r.TokenCacheWrite5m.Value, cacheWrite1h: r.TokenCacheWrite1h.Value,
-		lowerBound: f.outputPartial(),
-	}
+	q, nested := f.usage(r.Org)
 	// Where nobody splits the cache writes by lifetime they stand in the column
 	// of the cheaper one, and the price is a range.
-	whole := f.greatest(usage, func(o observation) schemas.OptLong { return o.Body.Model.TokenCacheWrite })
-	if whole.Valid && !r.TokenCacheWrite5m.Valid && !r.TokenCacheWrite1h.Valid {
-		r.TokenCacheWrite5m, q.cacheWriteUnsplit = whole, whole.Value
+	if whole := f.greatest(usage, tokenCacheWrite); whole.Valid && !r.TokenCacheWrite5m.Valid && !r.TokenCacheWrite1h.Valid {
+		r.TokenCacheWrite5m = whole
 	}
-	searches := f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Model.WebSearches })
-	fetches := f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Model.WebFetches })
-	// The nested request of a web search made one at least, of which no witness
-	// tells.
-	nested := r.QuerySource == "web_search_tool" && !searches.Valid && !fetches.Valid
-	if nested {
-		searches = schemas.SomeLong(1)
-	}
+	searches, fetches := f.greatest(record, webSearches), f.greatest(record, webFetches)
 	if searches.Valid || fetches.Valid {
 		r.ServerToolUses = schemas.SomeLong(searches.Value + fetches.Value)
+	} else if nested {
+		r.ServerToolUses = schemas.SomeLong(1)
 	}
-	q.searches = searches.Value
 
 	if !r.TokenInput.Valid && !r.TokenOutput.Valid {
 		return // no usage is known: nothing to price
 	}
+	r.Billing = billing
+	if slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) {
+		r.Billing = schemas.BillingCloud
+	}
+	prices, restatement := b.pricesOf(f, q)
+	r.Restatement = both(r.Restatement, restatement)
 	r.PriceVersion = prices.version
+	if contracted, ok := prices.contract(q); ok {
+		r.CostContractedNanoUsd = schemas.SomeLong(contracted)
+	}
 	least, most, ok := prices.cost(q)
 	if !ok {
 		r.CostGrade = schemas.CostGradeUnpriced

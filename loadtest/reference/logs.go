@@ -1,8 +1,10 @@
 package reference
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
@@ -33,6 +35,54 @@ func Events(ctx context.Context, b broker.Broker) ([]Input, error) {
 		return nil
 	})
 	return events, err
+}
+
+// Configured is a batch with all versions of prices and directory that an
+// installation was given, and what was restated; builtin are the prices that a
+// release brings along.
+func Configured(ctx context.Context, b broker.Broker, builtin []byte) (Batch, error) {
+	batch := Batch{Generation: b.Generation()}
+	add := func(kind string, number, effectiveAt int64, text []byte) error {
+		switch kind {
+		case "prices":
+			p, err := ParsePrices(text, number)
+			batch.Prices = append(batch.Prices, Version[*Prices]{number, effectiveAt, p})
+			return err
+		case "directory":
+			d, err := ParseDirectory(text)
+			batch.Directories = append(batch.Directories, Version[*Directory]{number, effectiveAt, d})
+			return err
+		}
+		return nil
+	}
+	if err := add("prices", 1, 0, builtin); err != nil {
+		return batch, err
+	}
+	seen := map[string]bool{} // of two that were applied at once, the first stands
+	err := broker.Scan(ctx, b, broker.Log{Topic: broker.Config}, func(m broker.Message) error {
+		var c schemas.Config
+		if err := c.DecodeMessage(m.Payload); err != nil {
+			return err
+		}
+		name := fmt.Sprint(c.Kind, c.Version)
+		if seen[name] {
+			return nil
+		}
+		seen[name] = true
+		return add(c.Kind, c.Version, c.EffectiveAt, bytes.Clone(c.Text))
+	})
+	if err != nil {
+		return batch, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	// Every partition was told the same.
+	err = broker.Scan(ctx, b, broker.Log{Topic: broker.Events, Lane: schemas.LaneCritical}, func(m broker.Message) error {
+		var c schemas.Control
+		if c.DecodeMessage(m.Payload) == nil && c.Type == schemas.ControlTypeRestate {
+			batch.Restatements = append(batch.Restatements, Restatement{strings.Clone(c.ConfigKind), c.ConfigVersion, c.Since, strings.Clone(c.Reason)})
+		}
+		return nil
+	})
+	return batch, err
 }
 
 // Published are all rows that the topic enriched holds as of the call, as they

@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// Prices is a version of the price list.
+// Prices is a version of the prices.
 type Prices struct {
-	version int64
-	rows    []price
+	version          int64
+	aliases          map[string]string
+	rows, contracted []price
 }
 
 // price is what some models cost per token, in nano-dollars, from a day until
 // before another (2006-01-02, UTC; empty = always).
 type price struct {
 	Models            []string
+	Org               string
 	Platform, Speed   string
 	PromptOver        int64 `json:"prompt_over"`
 	Input, Output     int64
@@ -32,23 +34,27 @@ type price struct {
 	ValidFrom         string `json:"valid_from"`
 	ValidTo           string `json:"valid_to"`
 	KnownFrom         string `json:"known_from"`
+	KnownTo           string `json:"known_to"` // such a row prices nothing
+	// PercentOfList stands in place of the rates of a contract.
+	PercentOfList json.Number `json:"percent_of_list"`
 }
 
-// ParsePrices reads a price list as processors/pricing/prices.json holds it. It
-// believes what is in it.
-func ParsePrices(data []byte) (*Prices, error) {
+// ParsePrices reads a version of the prices as processors/pricing/prices.json
+// holds it. It believes what is in it.
+func ParsePrices(data []byte, version int64) (*Prices, error) {
 	var list struct {
-		Version int64
-		Rows    []price
+		Aliases          map[string]string
+		Rows, Contracted []price
 	}
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("cannot read the price list: %w", err)
+		return nil, fmt.Errorf("cannot read the prices: %w", err)
 	}
-	return &Prices{list.Version, list.Rows}, nil
+	return &Prices{version, list.Aliases, list.Rows, list.Contracted}, nil
 }
 
 // request is what one model request was billed by.
 type request struct {
+	org                               string
 	model, platform, speed, tier, geo string
 	at                                int64 // µs since 1970
 	input, output, cacheRead          int64
@@ -62,16 +68,47 @@ type request struct {
 // rounded once, half up (DESIGN §6; factors: contracts/claude-code.md §8). false
 // if it has no list price.
 func (p *Prices) cost(q request) (least, most int64, ok bool) {
+	low, high, ok := p.bill(p.rows, q)
+	if !ok {
+		return 0, 0, false
+	}
+	return roundHalfUp(low), roundHalfUp(high), true
+}
+
+// contract is what a request costs by the organisation's own prices.
+func (p *Prices) contract(q request) (least int64, ok bool) {
+	row := p.find(p.contracted, q)
+	if row == nil {
+		return 0, false
+	}
+	if row.PercentOfList == "" {
+		low, _, ok := p.bill(p.contracted, q)
+		if !ok {
+			return 0, false
+		}
+		return roundHalfUp(low), true
+	}
+	low, _, ok := p.bill(p.rows, q)
+	percent, valid := new(big.Rat).SetString(row.PercentOfList.String())
+	if !ok || !valid {
+		return 0, false
+	}
+	return roundHalfUp(low.Mul(low, percent.Mul(percent, big.NewRat(1, 100)))), true
+}
+
+// bill is what a request costs by some rows, in nano-dollars: at least and at
+// most.
+func (p *Prices) bill(rows []price, q request) (least, most *big.Rat, ok bool) {
 	const believable = 100_000_000 // of one class; more is a fault of the witness
 	for _, n := range []int64{q.input, q.output, q.cacheRead, q.cacheWrite5m, q.cacheWrite1h, q.cacheWriteUnsplit, q.searches} {
 		if n < 0 || n > believable {
-			return 0, 0, false
+			return nil, nil, false
 		}
 	}
-	model, endpoint := modelOf(q.model)
-	row := p.find(model, q)
+	_, endpoint := p.modelOf(q.model)
+	row := p.find(rows, q)
 	if row == nil {
-		return 0, 0, false
+		return nil, nil, false
 	}
 	factor := big.NewRat(1, 1)
 	surcharge := func(on bool) {
@@ -84,24 +121,23 @@ func (p *Prices) cost(q request) (least, most int64, ok bool) {
 	case "batch":
 		factor.Mul(factor, big.NewRat(1, 2))
 	default:
-		return 0, 0, false
+		return nil, nil, false
 	}
 	switch q.geo {
 	case "", "global", "not_available":
 	case "us":
 		surcharge(row.USSurcharge)
 	default:
-		return 0, 0, false
+		return nil, nil, false
 	}
 	if endpoint == "" {
 		endpoint = map[string]string{"": "global", "firstParty": "global", "foundry": "global", "bedrock": "either", "vertex": "either"}[q.platform]
 	}
-	total := func(unsplitRate int64) int64 {
+	total := func(unsplitRate int64) *big.Rat {
 		tokens := q.input*row.Input + q.output*row.Output + q.cacheRead*row.CacheRead +
 			q.cacheWrite5m*row.CacheWrite5m + q.cacheWrite1h*row.CacheWrite1h + q.cacheWriteUnsplit*unsplitRate
 		sum := new(big.Rat).Mul(factor, new(big.Rat).SetInt64(tokens))
-		sum.Add(sum, new(big.Rat).SetInt64(q.searches*row.WebSearch))
-		return roundHalfUp(sum)
+		return sum.Add(sum, new(big.Rat).SetInt64(q.searches*row.WebSearch))
 	}
 	switch endpoint {
 	case "global":
@@ -114,7 +150,7 @@ func (p *Prices) cost(q request) (least, most int64, ok bool) {
 		surcharge(row.RegionalSurcharge)
 		return least, total(row.CacheWrite1h), true
 	}
-	return 0, 0, false // a platform that no price is known for
+	return nil, nil, false // a platform that no price is known for
 }
 
 // roundHalfUp is floor(x + 1/2).
@@ -123,10 +159,12 @@ func roundHalfUp(x *big.Rat) int64 {
 	return new(big.Int).Div(x.Num(), x.Denom()).Int64() // Div rounds down: the denominator is positive
 }
 
-// find is the row that a request is priced by, nil if none: one for its platform
-// before one for all, then the highest step that its prompt is over, then the
-// one that was learned of last.
-func (p *Prices) find(model string, q request) *price {
+// find is the row that a request is priced by, nil if none: one for its model
+// before one for every model, for its organisation before one for all, for its
+// platform before one for all, then the highest step that its prompt is over,
+// then the one that was learned of last.
+func (p *Prices) find(rows []price, q request) *price {
+	model, _ := p.modelOf(q.model)
 	day := time.UnixMicro(q.at).UTC().Format(time.DateOnly)
 	speed := q.speed
 	if speed == "standard" || speed == "normal" {
@@ -134,21 +172,26 @@ func (p *Prices) find(model string, q request) *price {
 	}
 	prompt := q.input + q.cacheRead + q.cacheWrite5m + q.cacheWrite1h + q.cacheWriteUnsplit
 	var best *price
-	for i := range p.rows {
-		row := &p.rows[i]
-		holds := slices.Contains(row.Models, model) && row.Speed == speed &&
+	for i := range rows {
+		row := &rows[i]
+		holds := (slices.Contains(row.Models, model) || slices.Contains(row.Models, "*")) && row.KnownTo == "" &&
+			(row.Speed == speed || row.PercentOfList != "") && (row.Org == "" || row.Org == q.org) &&
 			(row.Platform == "" || row.Platform == q.platform) &&
 			(row.PromptOver == 0 || prompt > row.PromptOver) &&
 			row.ValidFrom <= day && (row.ValidTo == "" || day < row.ValidTo)
-		if holds && (best == nil || row.goesBefore(best)) {
+		if holds && (best == nil || row.goesBefore(best, model)) {
 			best = row
 		}
 	}
 	return best
 }
 
-func (p *price) goesBefore(o *price) bool {
-	switch {
+func (p *price) goesBefore(o *price, model string) bool {
+	switch mine := slices.Contains(p.Models, model); {
+	case mine != slices.Contains(o.Models, model):
+		return mine
+	case p.Org != o.Org:
+		return p.Org != ""
 	case p.Platform != o.Platform: // both hold, so one of them is for all platforms
 		return p.Platform != ""
 	case p.PromptOver != o.PromptOver:
@@ -166,6 +209,14 @@ var (
 	modelID    = regexp.MustCompile(`^(?:arn:.*/)?(?:([a-z-]+\.)?(anthropic\.)([^:]*)(?::.*)?|([^@]*)(@.*)?)$`)
 	modelParts = []*regexp.Regexp{regexp.MustCompile(`\[1m\]$`), regexp.MustCompile(`-v\d+$`), regexp.MustCompile(`-(latest|\d{8})$`)}
 )
+
+// modelOf is modelOf for a model that may have an alias.
+func (p *Prices) modelOf(id string) (name, endpoint string) {
+	if known, ok := p.aliases[id]; ok {
+		id = known
+	}
+	return modelOf(id)
+}
 
 // modelOf is the vendor's name of a model and the endpoint that its id tells:
 // global, regional, either of the two, or nothing.

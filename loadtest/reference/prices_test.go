@@ -82,7 +82,7 @@ func TestPricesAreThoseOfTheProcessors(t *testing.T) {
 			at:    day(t, "2026-01-01") + random.Int64N(400*24*3600)*1_000_000,
 			input: count(), output: count(), cacheRead: count(), cacheWrite5m: count(), cacheWrite1h: count(), cacheWriteUnsplit: count(), searches: random.Int64N(3),
 		}
-		cost := pricing.Builtin().Price(pricing.Request{Model: q.model, Platform: q.platform, Speed: q.speed, ServiceTier: q.tier, InferenceGeo: q.geo,
+		cost := pricing.Builtin().Price(&pricing.Request{Model: q.model, Platform: q.platform, Speed: q.speed, ServiceTier: q.tier, InferenceGeo: q.geo,
 			OccurredAt: q.at, Input: q.input, Output: q.output, CacheRead: q.cacheRead, CacheWrite5m: q.cacheWrite5m, CacheWrite1h: q.cacheWrite1h,
 			CacheWriteUnsplit: q.cacheWriteUnsplit, WebSearches: q.searches})
 		least, most, ok := prices.cost(q)

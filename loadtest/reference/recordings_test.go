@@ -105,7 +105,7 @@ func process(t testing.TB, events []sent, end ending) (given []Input, said []sch
 func agree(t testing.TB, what string, events []sent, end ending) bool {
 	t.Helper()
 	given, said := process(t, events, end)
-	want := Batch{Prices: builtinPrices(t), Generation: 1}.Rows(given)
+	want := Batch{Prices: []Version[*Prices]{{1, 0, builtinPrices(t)}}, Generation: 1}.Rows(given)
 	final, problems := Final(said)
 	problems = append(problems, Compare(want, final)...)
 	problems = append(problems, CompareSums(Sums(want), Sums(said))...)
@@ -124,7 +124,7 @@ func builtinPrices(t testing.TB) *Prices {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prices, err := ParsePrices(data)
+	prices, err := ParsePrices(data, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,28 @@ type Input struct {
 
 // Batch is what the rows depend on besides the events.
 type Batch struct {
-	Prices     *Prices
-	Generation int64
+	// Versions of prices and directory in force, the oldest first. The first
+	// version of the prices holds from the beginning.
+	Prices      []Version[*Prices]
+	Directories []Version[*Directory]
+	// Restatements in the order in which they were asked for.
+	Restatements []Restatement
+	Generation   int64
+}
+
+// Version is one of prices or directory: events that were appended from
+// EffectiveAt on (µs) are told by it.
+type Version[T any] struct {
+	Number      int64
+	EffectiveAt int64
+	Text        T
+}
+
+// Restatement tells facts that occurred from Since on (µs) by a version.
+type Restatement struct {
+	Kind           string // prices or directory
+	Version, Since int64
+	Reason         string
 }
 
 // maxAhead is how far after its append time an event may claim to have
@@ -40,6 +60,8 @@ type observation struct {
 	*schemas.Event
 	by channel
 	at int64 // occurred_at, clamped, µs
+
+	appended int64 // append time, µs
 }
 
 // fact is all that was observed of one fact.
@@ -48,6 +70,7 @@ type fact struct {
 	kind         schemas.Kind
 	observations []observation
 	at           int64 // occurred_at of its row, µs
+	first        int64 // least append time that its versions go by, µs
 }
 
 // session is all that was observed of one session.
@@ -105,7 +128,7 @@ func sessionsOf(events []Input) []*session {
 		if f.kind != in.Event.Kind {
 			continue
 		}
-		o := observation{&in.Event, channelOf(&in.Event), min(in.Event.OccurredAt, in.AppendedAt+maxAhead)}
+		o := observation{&in.Event, channelOf(&in.Event), min(in.Event.OccurredAt, in.AppendedAt+maxAhead), in.AppendedAt}
 		f.observations = append(f.observations, o)
 		s.observations = append(s.observations, o)
 	}
@@ -115,6 +138,11 @@ func sessionsOf(events []Input) []*session {
 		}
 		for _, f := range s.facts {
 			f.at = f.occurredAt(s)
+			told := f.observations
+			if f.kind == schemas.KindSessionEnd { // nobody may have told of it
+				told = s.observations
+			}
+			f.first = slices.MinFunc(told, func(a, b observation) int { return cmp.Compare(a.appended, b.appended) }).appended
 		}
 		s.shared, s.alike = s.share(), s.groupAlike()
 	}

@@ -143,7 +143,7 @@ func (r *Recording) bill(session string, at int64) *Bill {
 		if !r.witnessed(schemas.WitnessTranscript) {
 			u.Speed = "" // OTLP says what was asked for
 		}
-		cost := pricing.Builtin().Price(pricing.Request{
+		cost := pricing.Builtin().Price(&pricing.Request{
 			Model: q.AnswerModel, Speed: u.Speed, ServiceTier: u.ServiceTier, InferenceGeo: u.InferenceGeo, OccurredAt: at,
 			Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite5m: u.CacheWrite5m, CacheWrite1h: u.CacheWrite1h,
 			WebSearches: u.WebSearches,

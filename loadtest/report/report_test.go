@@ -363,9 +363,10 @@ func (c *counting) Event(_ string, e *schemas.Event) (engine.Outcome, error) {
 	c.tx.Put("n"+string(e.EventId[:]), make([]byte, 180), 0)
 	return engine.Applied, nil
 }
-func (*counting) SourceEnd(schemas.Id) {}
-func (*counting) Due(string)           {}
-func (*counting) End()                 {}
+func (*counting) SourceEnd(schemas.Id)       {}
+func (*counting) Restate(engine.Restatement) {}
+func (*counting) Due(string) error           { return nil }
+func (*counting) End()                       {}
 
 // One partition's state of a million records of 200 B is written by commits
 // with snapshots, and restored.

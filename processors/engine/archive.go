@@ -147,6 +147,24 @@ func (tx *Tx) Archive(id schemas.Id, key string, value []byte, due int64) {
 	tx.Put(key, nil, 0)
 }
 
+// Archived is the first id after another under which something was archived at
+// or after a time, µs.
+func (tx *Tx) Archived(after schemas.Id, since int64) (id schemas.Id, ok bool) {
+	for key := stubPageOf(after); ; {
+		page := tx.page(key)
+		for ; len(page) >= stubSize; page = page[stubSize:] {
+			if s := readStub(page); bytes.Compare(s.id[:], after[:]) > 0 && s.at >= since {
+				return s.id, true
+			}
+		}
+		next := binary.BigEndian.Uint16([]byte(key[1:])) + 1<<4
+		if next == 0 {
+			return id, false
+		}
+		key = string(binary.BigEndian.AppendUint16([]byte(stubPage), next))
+	}
+}
+
 // Recall is nil where nothing is archived under id. Else it is the error that
 // Event must return at once, with the overlay as it was: the engine reads the
 // archive back and folds the event again, or, where the archive has aged out,

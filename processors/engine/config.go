@@ -39,10 +39,6 @@ func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte,
 	if !known {
 		return 0, nil, fmt.Errorf("cannot apply %q: no kind of configuration (%v)", kind, configKinds)
 	}
-	n, err := b.Partitions(ctx)
-	if err != nil {
-		return 0, nil, fmt.Errorf("cannot apply %s: %w", kind, err)
-	}
 	newest := schemas.Config{Kind: kind, Version: 1}
 	if err := scanConfigs(ctx, b, func(c *schemas.Config) {
 		if c.Kind == kind && c.Version > newest.Version {
@@ -67,15 +63,8 @@ func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte,
 	}
 	pointer := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: newest.Version,
 		ConfigHash: newest.Hash, EffectiveAt: newest.EffectiveAt}
-	var errs []error
-	for p := range n {
-		if _, err := b.Append(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: schemas.LaneCritical}, pointer.AppendMessage(nil)); err != nil {
-			missed = append(missed, p)
-			errs = append(errs, err)
-		}
-	}
-	if len(missed) > 0 {
-		return newest.Version, missed, fmt.Errorf("cannot point partitions %v to version %d of %s: %w", missed, newest.Version, kind, errors.Join(errs...))
+	if missed, err = tellAll(ctx, b, &pointer); err != nil {
+		return newest.Version, missed, fmt.Errorf("cannot point partitions %v to version %d of %s: %w", missed, newest.Version, kind, err)
 	}
 	return newest.Version, nil, nil
 }
@@ -114,6 +103,41 @@ func (c *configs) text(kind string, version int64) []byte {
 // hold with that hash.
 var errNoConfig = errors.New("the topic config holds no such version")
 
+// Restate asks the owner of every partition for signed corrections (see
+// [Restatement]); the version must have taken effect. It returns with the error
+// the partitions that were missed; asked again, nothing is said twice.
+func Restate(ctx context.Context, b broker.Broker, r Restatement) (missed []int, err error) {
+	var c configs
+	if c.broker = b; r.Version <= 1 {
+		return nil, fmt.Errorf("cannot restate by version %d of %s: %w", r.Version, r.Kind, errNoConfig)
+	}
+	if err := c.load(ctx, r.Kind, r.Version, ""); err != nil {
+		return nil, err
+	}
+	control := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason}
+	control.Cap()
+	if missed, err = tellAll(ctx, b, &control); err != nil {
+		err = fmt.Errorf("cannot tell partitions %v to restate: %w", missed, err)
+	}
+	return missed, err
+}
+
+// tellAll appends a control record to the critical lane of every partition.
+func tellAll(ctx context.Context, b broker.Broker, c *schemas.Control) (missed []int, err error) {
+	n, err := b.Partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for p := range n {
+		if _, err := b.Append(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: schemas.LaneCritical}, c.AppendMessage(nil)); err != nil {
+			missed = append(missed, p)
+			errs = append(errs, err)
+		}
+	}
+	return missed, errors.Join(errs...)
+}
+
 // load makes sure that a version's text is here. Where two texts were applied
 // at once under one number, the first stands. A hash of "" takes any.
 func (c *configs) load(ctx context.Context, kind string, version int64, hash string) error {
@@ -147,12 +171,9 @@ func (c *configs) load(ctx context.Context, kind string, version int64, hash str
 	return nil
 }
 
-// inForce are the pointers that a new partition begins with: every version
-// that there is, each from its own time on.
-func inForce(ctx context.Context, b broker.Broker) ([]pointer, error) {
-	var all []pointer
-	err := scanConfigs(ctx, b, func(c *schemas.Config) {
-		all = append(all, pointer{kind: c.Kind, version: c.Version, effectiveAt: c.EffectiveAt})
+// know adds every version that there is, each in force from its own time on.
+func (h *head) know(ctx context.Context, b broker.Broker) error {
+	return scanConfigs(ctx, b, func(c *schemas.Config) {
+		h.config(&schemas.Control{ConfigKind: c.Kind, ConfigVersion: c.Version, EffectiveAt: c.EffectiveAt})
 	})
-	return all, err
 }

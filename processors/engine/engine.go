@@ -51,12 +51,26 @@ type Fold interface {
 	// SourceEnd tells that a producer has read all sources of a session, by its
 	// key ([schemas.SessionKey]).
 	SourceEnd(session schemas.Id)
+	// Restate tells that facts are to be said anew by a version of prices or
+	// directory. Version and text are there.
+	Restate(r Restatement)
 	// Due does the work of a record whose time has come. It stops early when
 	// tx.Full, leaving the record due, and is called again in the next commit
-	// before the next event (a continuation).
-	Due(key string)
+	// before the next event (a continuation). The one error is what tx.Recall
+	// gave, returned at once with the overlay as it was: Due is called again
+	// when the archive is back.
+	Due(key string) error
 	// End puts every changed record into the transaction.
 	End()
+}
+
+// Restatement asks for signed corrections of facts that occurred from Since (µs)
+// on: they are said by Version of Kind, where that makes a difference.
+type Restatement struct {
+	Kind    string // prices or directory
+	Version int64
+	Since   int64
+	Reason  string
 }
 
 // Limits of one commit (DESIGN §5).

@@ -66,14 +66,16 @@ func (c *counting) count(id string) byte {
 	return n
 }
 
-func (c *counting) SourceEnd(schemas.Id) {}
-func (c *counting) Due(key string) {
+func (c *counting) SourceEnd(schemas.Id)       {}
+func (c *counting) Restate(engine.Restatement) {}
+func (c *counting) Due(key string) error {
 	if strings.Contains(key, "timerpanic") {
 		panic("on purpose")
 	}
 	value, _, _ := c.tx.Get(key)
 	c.tx.Put(key, value, 0)
 	c.tx.Emit(broker.Enriched, (&schemas.Enriched{SessionId: "due " + key}).AppendAvro(nil))
+	return nil
 }
 func (c *counting) End() {
 	for _, id := range c.order {

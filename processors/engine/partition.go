@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -173,10 +174,10 @@ func (p *partition) restore(ctx context.Context) error {
 	if err := p.head.decode(p.state.records[headKey].value); err != nil {
 		return err
 	}
-	if p.last == 0 {
-		if p.head.versions, err = inForce(ctx, p.cfg.Broker); err != nil {
-			return err
-		}
+	// A pointer may stand in a lane that is read later than what was appended
+	// after it took effect; the claim brings every version that there is.
+	if err := p.head.know(ctx, p.cfg.Broker); err != nil {
+		return err
 	}
 	for _, v := range p.head.versions {
 		if err := p.configs.load(ctx, v.kind, v.version, ""); err != nil {
@@ -464,7 +465,7 @@ func (p *partition) push(ctx context.Context, l *lane, m broker.Message, ok bool
 		return fmt.Errorf("cannot read %s/%d: %w", l.log.Topic, l.log.Partition, err)
 	}
 	in := decode(m)
-	if c := &in.control; c.Type == schemas.ControlTypeConfig && in.err == nil {
+	if c := &in.control; (c.Type == schemas.ControlTypeConfig || c.Type == schemas.ControlTypeRestate) && in.err == nil {
 		// What the fold will go by is read before it folds.
 		err := errNoConfig
 		if slices.Contains(configKinds, c.ConfigKind) && c.ConfigVersion > 1 {
@@ -528,14 +529,14 @@ func (p *partition) step(ctx context.Context) error {
 		return err
 	}
 	s := p.slice(p.limit())
-	if s.counts.In > 0 || s.recall == nil || len(s.tx.delta) > 1 {
+	if s.counts.In > 0 || s.recall == nil && s.awaited == nil || len(s.tx.delta) > 1 {
 		if err := p.commit(ctx, s); err != nil {
 			return err
 		}
 		p.suspects, p.badDue = max(0, p.suspects-s.counts.In), nil
 	}
-	if s.recall != nil {
-		return p.reload(ctx, s.recall.id)
+	if needs := cmp.Or(s.recall, s.awaited); needs != nil {
+		return p.reload(ctx, needs.id)
 	}
 	return p.snapshot(ctx)
 }
@@ -578,6 +579,14 @@ func (p *partition) slice(limit int64) *slice {
 	}
 }
 
+// miss notes that an archive is not there any more.
+func (p *partition) miss(id schemas.Id) {
+	if p.gone == nil || len(p.gone) > 1024 {
+		p.gone = map[schemas.Id]bool{}
+	}
+	p.gone[id] = true
+}
+
 // reload brings an archive back into the state, one commit for each part.
 func (p *partition) reload(ctx context.Context, id schemas.Id) error {
 	p.hurry = true
@@ -597,10 +606,7 @@ func (p *partition) reload(ctx context.Context, id schemas.Id) error {
 	}
 	if parts == nil {
 		p.log.Warn("an archive is gone: events of it become dead letters", "closed_at", time.UnixMicro(st.at))
-		if p.gone == nil || len(p.gone) > 1024 {
-			p.gone = map[schemas.Id]bool{}
-		}
-		p.gone[st.id] = true
+		p.miss(st.id)
 		return nil
 	}
 	for i := range parts {

@@ -69,21 +69,30 @@ func (r *Replay) Next(ctx context.Context, c *schemas.Commit, by Processor) erro
 	p.cfg.Processor = by
 	claimed := c.Epoch != r.epoch
 	r.epoch = c.Epoch
-	s, err := r.fold(ctx, c, claimed)
-	if err != nil {
-		return err
+	p.gone = nil
+	var again *schemas.Commit
+	var differs string
+	for {
+		s, err := r.fold(ctx, c, claimed)
+		if err != nil {
+			return err
+		}
+		if s == nil { // the engine's own: a claim, a mark, a parking
+			p.follow(c)
+			return r.head(ctx)
+		}
+		p.owner = replaying{c.Epoch}
+		p.cfg.Owner, p.cfg.generation = c.Owner, c.Generation
+		again = p.record(s)
+		again.Slices = c.Slices
+		again.Routed, again.Snapshots = c.Routed, c.Snapshots
+		broker.AppendCommit(nil, again, c.PreviousHash)
+		differs = difference(c, again, again.Hash != c.Hash)
+		if differs == "" || s.awaited == nil {
+			break
+		}
+		p.miss(s.awaited.id) // or it was told that the archive was gone
 	}
-	if s == nil { // the engine's own: a claim, a mark, a parking
-		p.follow(c)
-		return r.head(ctx)
-	}
-	p.owner = replaying{c.Epoch}
-	p.cfg.Owner, p.cfg.generation = c.Owner, c.Generation
-	again := p.record(s)
-	again.Slices = c.Slices
-	again.Routed, again.Snapshots = c.Routed, c.Snapshots
-	broker.AppendCommit(nil, again, c.PreviousHash)
-	differs := difference(c, again, again.Hash != c.Hash)
 	if differs == "" {
 		p.state.apply(again.Delta) // whole also where the log has compacted it
 	} else {
@@ -103,7 +112,7 @@ func (r *Replay) Next(ctx context.Context, c *schemas.Commit, by Processor) erro
 // of nothing.
 func (r *Replay) fold(ctx context.Context, c *schemas.Commit, claimed bool) (*slice, error) {
 	p := r.p
-	p.badDue, p.suspects, p.gone = nil, 0, nil
+	p.badDue, p.suspects = nil, 0
 	for _, l := range p.lanes {
 		l.queue, l.waiting, l.bytes = nil, 0, 0
 	}
@@ -132,10 +141,7 @@ func (r *Replay) fold(ctx context.Context, c *schemas.Commit, claimed bool) (*sl
 			return s, nil
 		}
 		// A record that the slice holds was folded without its archive: it was gone.
-		if p.gone == nil {
-			p.gone = map[schemas.Id]bool{}
-		}
-		p.gone[s.recall.id] = true
+		p.miss(s.recall.id)
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type slice struct {
 	more     bool
 	reloads  []schemas.Reload
 	recall   *recall // what the record behind the slice needs first
+	awaited  *recall // what a record whose time has come needs first
 	panicked bool
 	badDue   string // the record whose timer panicked
 }
@@ -40,7 +42,7 @@ func (p *partition) empty() *slice {
 	for i, l := range p.lanes {
 		s.runs[i] = run{first: l.next, next: l.next}
 	}
-	s.tx = &Tx{state: p.state, configs: p.configs, generation: p.cfg.generation, gone: p.gone}
+	s.tx = &Tx{state: p.state, configs: p.configs, head: &s.head, generation: p.cfg.generation, gone: p.gone}
 	s.moveTo(p.now)
 	return s
 }
@@ -79,7 +81,7 @@ func (p *partition) fold(limit int64) *slice {
 	s.moveTo(s.tx.now) // what was heard in this slice moves the watermark
 	fold.End()
 	p.seal(s)
-	s.more = s.more || s.tx.again
+	s.more = s.more || s.tx.again || s.awaited != nil
 	return s
 }
 
@@ -131,7 +133,12 @@ func (p *partition) foldDue(s *slice, fold Fold, key string) (panicked bool) {
 			panicked = true
 		}
 	}()
-	fold.Due(key)
+	var needs *recall
+	if err := fold.Due(key); errors.As(err, &needs) {
+		s.awaited = cmp.Or(s.awaited, needs)
+	} else if err != nil {
+		panic(err)
+	}
 	return false
 }
 
@@ -152,6 +159,7 @@ func (p *partition) foldQueues(s *slice, fold Fold, limit int64) {
 					return
 				}
 				before, now := s.runs[i], s.tx.now
+				s.tx.appendedAt = in.appendedAt
 				if before.next.message != in.position { // the first record of it in this slice, or in any
 					s.moveTo(max(now, in.appendedAt))
 				}
@@ -211,6 +219,8 @@ func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index in
 			}
 		case schemas.ControlTypeConfig:
 			s.head.config(c)
+		case schemas.ControlTypeRestate:
+			fold.Restate(Restatement{Kind: strings.Clone(c.ConfigKind), Version: c.ConfigVersion, Since: c.Since, Reason: strings.Clone(c.Reason)})
 		}
 	default:
 		e := &p.scratch

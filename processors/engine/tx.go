@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -10,8 +13,10 @@ import (
 type Tx struct {
 	state      *State
 	configs    *configs
+	head       *head
 	generation int64
 	now        int64
+	appendedAt int64
 	watermark  int64
 	versions   schemas.Versions
 	delta      []schemas.Change
@@ -33,6 +38,10 @@ type output struct {
 // Now is the fold's time: the highest append time seen in the partition, µs.
 func (tx *Tx) Now() int64 { return tx.now }
 
+// AppendedAt is the append time of the event that is being folded, µs. It may
+// lie before Now: the critical lane is folded first.
+func (tx *Tx) AppendedAt() int64 { return tx.appendedAt }
+
 // Watermark of the partition, µs; 0 while no source has spoken.
 func (tx *Tx) Watermark() int64 { return tx.watermark }
 
@@ -41,6 +50,10 @@ func (tx *Tx) Generation() int64 { return tx.generation }
 
 // Versions of rules, prices and directory in force at Now.
 func (tx *Tx) Versions() schemas.Versions { return tx.versions }
+
+// VersionsAt are the versions of rules, prices and directory by which an event is
+// folded that was appended at a time, µs.
+func (tx *Tx) VersionsAt(at int64) schemas.Versions { return tx.head.versionsAt(at) }
 
 // Config is the text of a version of rules, prices or directory, as the topic
 // config holds it; nil for version 1, which is what the fold brings along. It
@@ -51,6 +64,19 @@ func (tx *Tx) Config(kind string, version int64) []byte { return tx.configs.text
 func (tx *Tx) Get(key string) (value []byte, due int64, ok bool) {
 	r, ok := tx.state.records[key]
 	return r.value, r.due, ok
+}
+
+// Keys are up to n keys of committed records that begin with prefix and come
+// after another key, in order. It looks at every record of the state.
+func (tx *Tx) Keys(prefix, after string, n int) []string {
+	var keys []string
+	for key := range tx.state.records {
+		if key > after && strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys[:min(n, len(keys))]
 }
 
 // Touch tells that one more record will be put at the end.

@@ -75,13 +75,15 @@ func TestEachModelHasItsFiveRates(t *testing.T) {
 				{"web search", pricing.Request{WebSearches: 1}, 10_000_000},
 			} {
 				one.r.Model, one.r.Speed, one.r.OccurredAt = model, c.speed, today
-				if got := pricing.Builtin().Price(one.r); got != measured(one.want) {
+				if got := pricing.Builtin().Price(&one.r); got != measured(one.want) {
 					t.Errorf("%s %s, one of %s: %+v, want %d", model, c.speed, one.class, got, one.want)
 				}
 			}
 		}
 	}
 }
+
+func price(r pricing.Request) pricing.Cost { return pricing.Builtin().Price(&r) }
 
 func TestAModelIsKnownByEveryIdOfIt(t *testing.T) {
 	for id, want := range map[string]int64{
@@ -105,7 +107,7 @@ func TestAModelIsKnownByEveryIdOfIt(t *testing.T) {
 		"arn:aws:bedrock:us-east-1:1:inference-profile/eu.anthropic.claude-opus-4-5-20251101-v1:0":                51_425_000,
 		"arn:aws:bedrock:us-east-1:123456789012:inference-profile/global.anthropic.claude-opus-4-5-20251101-v1:0": 46_750_000,
 	} {
-		if got := pricing.Builtin().Price(thousand(id)); got != measured(want) {
+		if got := price(thousand(id)); got != measured(want) {
 			t.Errorf("%s: %+v, want %d", id, got, want)
 		}
 	}
@@ -116,7 +118,7 @@ func TestAnUnknownModelIsUnpricedAndNeverZero(t *testing.T) {
 		"xclaude-opus-5-5", "claude-opus-5-5-fast", "claude-opus-5-5-2026112", "claude-opus-5-5-v", "Claude-Opus-5-5", "gpt-5",
 		"x/y.anthropic.claude-opus-4-6-v1", "US.anthropic.claude-opus-4-6-v1", ".anthropic.claude-opus-4-6-v1", "<synthetic>",
 		"arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3"} {
-		if got := pricing.Builtin().Price(thousand(id)); got != unpriced {
+		if got := price(thousand(id)); got != unpriced {
 			t.Errorf("%q: %+v, want unpriced", id, got)
 		}
 	}
@@ -132,7 +134,7 @@ func TestWhatHasNoListPriceIsUnpriced(t *testing.T) {
 	} {
 		r := thousand("claude-opus-5-5")
 		change(&r)
-		if got := pricing.Builtin().Price(r); got != unpriced {
+		if got := pricing.Builtin().Price(&r); got != unpriced {
 			t.Errorf("%s: %+v, want unpriced", name, got)
 		}
 	}
@@ -143,13 +145,13 @@ func TestHostileCountsAreUnpriced(t *testing.T) {
 		for i := range 7 {
 			r := pricing.Request{Model: "claude-opus-5-5", OccurredAt: today}
 			*[]*int64{&r.Input, &r.Output, &r.CacheRead, &r.CacheWrite5m, &r.CacheWrite1h, &r.CacheWriteUnsplit, &r.WebSearches}[i] = n
-			if got := pricing.Builtin().Price(r); got != unpriced {
+			if got := pricing.Builtin().Price(&r); got != unpriced {
 				t.Errorf("class %d of %d: %+v, want unpriced", i, n, got)
 			}
 		}
 	}
 	const most = 100_000_000
-	got := pricing.Builtin().Price(pricing.Request{Model: "us.anthropic.claude-fable-5-1", InferenceGeo: "us", OccurredAt: today,
+	got := pricing.Builtin().Price(&pricing.Request{Model: "us.anthropic.claude-fable-5-1", InferenceGeo: "us", OccurredAt: today,
 		Input: most, Output: most, CacheRead: most, CacheWrite5m: most, CacheWrite1h: most, WebSearches: most})
 	if want := measured(most*(10000+50000+250+12500+20000)/100*121 + most*10_000_000); got != want {
 		t.Errorf("the most that is believed: %+v, want %+v", got, want)
@@ -159,7 +161,7 @@ func TestHostileCountsAreUnpriced(t *testing.T) {
 func TestALongPromptIsDearerAsAWholeWhereTheModelSaysSo(t *testing.T) {
 	haiku := func(r pricing.Request) pricing.Cost {
 		r.Model, r.OccurredAt = "claude-haiku-5-5", today
-		return pricing.Builtin().Price(r)
+		return pricing.Builtin().Price(&r)
 	}
 	if got := haiku(pricing.Request{Input: 40_000, CacheRead: 30_000, CacheWrite5m: 20_000, CacheWrite1h: 10_000, Output: 200_000}); got !=
 		measured(40_000*100+30_000*10+20_000*125+10_000*200+200_000*500) {
@@ -185,7 +187,7 @@ func TestALongPromptIsDearerAsAWholeWhereTheModelSaysSo(t *testing.T) {
 		{"claude-opus-4-6", "2026-03-13", 5000},
 	} {
 		r := pricing.Request{Model: c.model, OccurredAt: at(c.day), Input: 600_000}
-		if got := pricing.Builtin().Price(r); got != measured(600_000*c.rate) {
+		if got := pricing.Builtin().Price(&r); got != measured(600_000*c.rate) {
 			t.Errorf("%s on %s: %+v, want %d a token", c.model, c.day, got, c.rate)
 		}
 	}
@@ -216,7 +218,7 @@ func TestFactorsMultiplyAndHoldForTokensOnly(t *testing.T) {
 		r := thousand("claude-opus-5-5")
 		r.WebSearches = 1
 		c.change(&r)
-		if got := pricing.Builtin().Price(r); got != measured(c.want) {
+		if got := pricing.Builtin().Price(&r); got != measured(c.want) {
 			t.Errorf("%s: %+v, want %d", c.name, got, c.want)
 		}
 	}
@@ -228,13 +230,13 @@ func TestACloudRequestOfUnknownEndpointIsARange(t *testing.T) {
 	} {
 		r := thousand(c.model)
 		r.Platform = c.platform
-		if got := pricing.Builtin().Price(r); got != estimated(37_200_000, schemas.SomeLong(40_920_000)) {
+		if got := pricing.Builtin().Price(&r); got != estimated(37_200_000, schemas.SomeLong(40_920_000)) {
 			t.Errorf("%s at %q: %+v", c.model, c.platform, got)
 		}
 	}
 	r := thousand("claude-opus-4-1")
 	r.Platform = "vertex"
-	if got := pricing.Builtin().Price(r); got != measured(140_250_000) {
+	if got := pricing.Builtin().Price(&r); got != measured(140_250_000) {
 		t.Errorf("a model older than the surcharge: %+v", got)
 	}
 }
@@ -252,7 +254,7 @@ func TestARequestIsRoundedOnceAndHalfUp(t *testing.T) {
 		{1, 1, "batch", "us", 61},             // 55 + 5.5
 		{99_999, 1, "batch", "us", 5_499_951}, // 5 499 945 + 5.5
 	} {
-		got := pricing.Builtin().Price(pricing.Request{Model: "claude-haiku-5-5", OccurredAt: today,
+		got := pricing.Builtin().Price(&pricing.Request{Model: "claude-haiku-5-5", OccurredAt: today,
 			Input: c.input, CacheRead: c.read, ServiceTier: c.tier, InferenceGeo: c.geo})
 		if got != measured(c.want) {
 			t.Errorf("%+v: %+v", c, got)
@@ -263,14 +265,14 @@ func TestARequestIsRoundedOnceAndHalfUp(t *testing.T) {
 func TestAnUnsplitCacheWriteIsARangeFromFiveMinutesToAnHour(t *testing.T) {
 	r := pricing.Request{Model: "claude-opus-5-5", OccurredAt: today, CacheWrite5m: 10, CacheWrite1h: 20, CacheWriteUnsplit: 1000, WebSearches: 1}
 	const rest = 10*5000 + 20*8000 + 10_000_000
-	if got := pricing.Builtin().Price(r); got != estimated(1000*5000+rest, schemas.SomeLong(1000*8000+rest)) {
+	if got := pricing.Builtin().Price(&r); got != estimated(1000*5000+rest, schemas.SomeLong(1000*8000+rest)) {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestAPartialOutputIsALowerBoundWithoutAnUpperOne(t *testing.T) {
 	r := pricing.Request{Model: "claude-opus-5-5", OccurredAt: today, Output: 3, OutputPartial: true}
-	if got := pricing.Builtin().Price(r); got != estimated(60_000, schemas.OptLong{}) {
+	if got := pricing.Builtin().Price(&r); got != estimated(60_000, schemas.OptLong{}) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -279,7 +281,7 @@ func TestTheRiseThatWasCalledOffIsNotCharged(t *testing.T) {
 	for _, day := range []string{"2026-07-01", "2026-08-31", "2026-09-01", "2026-12-01"} {
 		r := thousand("claude-sonnet-5")
 		r.OccurredAt = at(day)
-		if got := pricing.Builtin().Price(r); got != measured(18_700_000) {
+		if got := pricing.Builtin().Price(&r); got != measured(18_700_000) {
 			t.Errorf("sonnet-5 on %s: %+v", day, got)
 		}
 	}
@@ -288,7 +290,7 @@ func TestTheRiseThatWasCalledOffIsNotCharged(t *testing.T) {
 func TestPricingDoesNotAllocate(t *testing.T) {
 	r := thousand("us.anthropic.claude-sonnet-4-5-20250929-v1:0")
 	table := pricing.Builtin()
-	if n := testing.AllocsPerRun(100, func() { table.Price(r) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { table.Price(&r) }); n != 0 {
 		t.Errorf("%v allocations per request", n)
 	}
 }
@@ -297,7 +299,7 @@ func FuzzNoModelIdPanicsOrIsPricedBelowZero(f *testing.F) {
 	f.Add("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock", "batch", "us", int64(1), int64(100_000_000))
 	f.Add("arn:aws:bedrock:x/-v@-latest[1m]", "", "", "", int64(math.MinInt64), int64(math.MaxInt64))
 	f.Fuzz(func(t *testing.T, model, platform, tier, geo string, a, b int64) {
-		c := pricing.Builtin().Price(pricing.Request{Model: model, Platform: platform, ServiceTier: tier, InferenceGeo: geo,
+		c := pricing.Builtin().Price(&pricing.Request{Model: model, Platform: platform, ServiceTier: tier, InferenceGeo: geo,
 			OccurredAt: a, Input: a, Output: b, CacheRead: a, CacheWrite5m: b, CacheWriteUnsplit: a, WebSearches: b})
 		switch {
 		case c.Grade == schemas.CostGradeUnpriced:
@@ -317,7 +319,7 @@ func BenchmarkPrice(b *testing.B) {
 			r := thousand(model)
 			b.ReportAllocs()
 			for b.Loop() {
-				table.Price(r)
+				table.Price(&r)
 			}
 		})
 	}

@@ -53,7 +53,7 @@ func bill(t *testing.T, r recordings.Request) *big.Rat {
 }
 
 func priceOf(r recordings.Request) pricing.Cost {
-	return pricing.Builtin().Price(pricing.Request{
+	return pricing.Builtin().Price(&pricing.Request{
 		Model: r.AnswerModel, Platform: "firstParty", Speed: r.Usage.Speed, ServiceTier: r.Usage.ServiceTier,
 		InferenceGeo: r.Usage.InferenceGeo, OccurredAt: r.Time.UnixMicro(),
 		Input: r.Usage.Input, Output: r.Usage.Output, CacheRead: r.Usage.CacheRead,

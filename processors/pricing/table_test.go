@@ -15,13 +15,13 @@ func table(rows ...string) []byte {
 	for i, row := range rows {
 		rows[i] = "{" + rest + ", " + row + "}" // the last of two equal names counts
 	}
-	return fmt.Appendf(nil, `{"version": 7, "unit": "nano-USD per token, and per search", "rows": [%s]}`, strings.Join(rows, ", "))
+	return fmt.Appendf(nil, `{"unit": "nano-USD per token, and per search", "rows": [%s]}`, strings.Join(rows, ", "))
 }
 
 func TestARequestCostsWhatItCostWhenItHappened(t *testing.T) {
 	prices, err := pricing.Parse(table(
 		`"models": ["m"], "valid_to": "2026-02-01", "known_from": "2026-01-01"`,
-		`"models": ["m"], "valid_from": "2026-02-01", "valid_to": "2026-03-01", "known_from": "2026-01-01", "platform": "vertex"`))
+		`"models": ["m"], "valid_from": "2026-02-01", "valid_to": "2026-03-01", "known_from": "2026-01-01", "platform": "vertex"`), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestARequestCostsWhatItCostWhenItHappened(t *testing.T) {
 		{"vertex", at("2026-03-01") - 1, "measured"},
 		{"vertex", at("2026-03-01"), "unpriced"},
 	} {
-		got := prices.Price(pricing.Request{Model: "m", Platform: c.platform, OccurredAt: c.at, Input: 1})
+		got := prices.Price(&pricing.Request{Model: "m", Platform: c.platform, OccurredAt: c.at, Input: 1})
 		if got.Grade.String() != c.want || got.PriceVersion != 7 {
 			t.Errorf("at %d on %q: %+v, want %s", c.at, c.platform, got, c.want)
 		}
@@ -50,11 +50,11 @@ func TestTheLaterKnownOfTwoRowsForOneTimeCounts(t *testing.T) {
 	announced := `"models": ["m"], "known_from": "2026-06-01", "valid_from": "2026-09-01", "input": 3`
 	calledOff := `"models": ["m"], "known_from": "2026-08-01", "input": 2`
 	for _, rows := range [][]string{{announced, calledOff}, {calledOff, announced}} {
-		prices, err := pricing.Parse(table(rows...))
+		prices, err := pricing.Parse(table(rows...), 7)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := prices.Price(pricing.Request{Model: "m", Input: 1, OccurredAt: at("2026-10-01")}).NanoUsd.Value; got != 2 {
+		if got := prices.Price(&pricing.Request{Model: "m", Input: 1, OccurredAt: at("2026-10-01")}).NanoUsd.Value; got != 2 {
 			t.Errorf("%d a token, want 2", got)
 		}
 	}
@@ -62,7 +62,7 @@ func TestTheLaterKnownOfTwoRowsForOneTimeCounts(t *testing.T) {
 
 func TestAFaultyTableIsRefusedWithEveryFault(t *testing.T) {
 	const good = `"models": ["m"], "known_from": "2026-01-01"`
-	if _, err := pricing.Parse(table(good)); err != nil {
+	if _, err := pricing.Parse(table(good), 7); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -71,9 +71,10 @@ func TestAFaultyTableIsRefusedWithEveryFault(t *testing.T) {
 	}{
 		"not JSON":        {[]byte("{"), []string{"cannot read the price table"}},
 		"unknown field":   {table(good + `, "inputs": 1`), []string{"inputs"}},
-		"no version":      {[]byte(`{"unit": "USD"}`), []string{"version is 0", `unit is "USD"`}},
+		"unit":            {[]byte(`{"unit": "USD"}`), []string{`unit is "USD"`}},
+		"two documents":   {append(table(good), "{}"...), []string{"more behind"}},
 		"bad date":        {table(`"models": ["m"], "known_from": "soon"`), []string{"soon"}},
-		"null row":        {[]byte(`{"version": 1, "unit": "nano-USD per token, and per search", "rows": [null]}`), []string{"row 1", "source is missing"}},
+		"null row":        {[]byte(`{"unit": "nano-USD per token, and per search", "rows": [null]}`), []string{"row 1", "source is missing"}},
 		"several":         {table(`"models": [], "prompt_over": -1, "speed": "slow"`), []string{"models is empty", "prompt_over is -1", `speed is "slow"`, "known_from is missing"}},
 		"free tokens":     {table(good + `, "output": 0`), []string{"output is 0"}},
 		"too dear":        {table(good + `, "output": 10000001`), []string{"output is 10000001"}},
@@ -81,7 +82,7 @@ func TestAFaultyTableIsRefusedWithEveryFault(t *testing.T) {
 		"never valid":     {table(good + `, "valid_from": "2026-02-02", "valid_to": "2026-02-02"`), []string{"valid_to"}},
 		"two at one time": {table(good, good+`, "valid_from": "2026-02-02"`), []string{"row 2: m has another row"}},
 	} {
-		_, err := pricing.Parse(c.doc)
+		_, err := pricing.Parse(c.doc, 7)
 		for _, want := range c.want {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: error %v, want one with %q", name, err, want)

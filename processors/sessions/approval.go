@@ -26,7 +26,8 @@ func callOf(f *fact) (id schemas.Id, ok bool) {
 // relate keeps the links between requests and calls, and makes the other side
 // due when one changed. Sessions that never ask have none; the first request
 // makes those of all calls before it.
-func (x *fold) relate(s *session, f *fact) {
+func (x *fold) relate(s *session, f *fact, before kin) {
+	x.relateMoney(s, f, before)
 	if f.kind != schemas.KindApproval && f.kind != schemas.KindToolCall {
 		return
 	}
@@ -46,14 +47,8 @@ func (x *fold) relate(s *session, f *fact) {
 	if l == nil {
 		return
 	}
-	now := x.tx.Now()
-	for _, side := range [...][]moment{l.requests, l.calls} {
-		for _, m := range side {
-			if other := x.known(s, m.fact); other != f && other.version > 0 {
-				other.dueBy(max(now, other.published+nextVersion))
-			}
-		}
-	}
+	x.reconsider(s, l.requests, f)
+	x.reconsider(s, l.calls, f)
 }
 
 // link puts a request or call into the link of its tool and arguments.
@@ -62,7 +57,18 @@ func (x *fold) link(s *session, f *fact) *link {
 	if !ok {
 		return nil
 	}
-	l := load(x, linkKey(s.id, id), func() *link {
+	l := x.group(s, id)
+	if f.kind == schemas.KindApproval {
+		l.requests = l.add(l.requests, f)
+	} else {
+		l.calls = l.add(l.calls, f)
+	}
+	return l
+}
+
+// group is the link with an id, made anew where there is none.
+func (x *fold) group(s *session, id schemas.Id) *link {
+	return load(x, linkKey(s.id, id), func() *link {
 		p := load(x, linksKey(s.id, s.links/pageSize), func() *page { return &page{} })
 		p.facts = append(p.facts, id)
 		p.changed = true
@@ -70,12 +76,6 @@ func (x *fold) link(s *session, f *fact) *link {
 		s.changed = true
 		return &link{}
 	})
-	if f.kind == schemas.KindApproval {
-		l.requests = l.add(l.requests, f)
-	} else {
-		l.calls = l.add(l.calls, f)
-	}
-	return l
 }
 
 // add puts a fact into one side of the link, or moves it to its new time. A

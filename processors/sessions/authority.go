@@ -177,6 +177,7 @@ const (
 	nTestOutcome
 	nTestsPassed
 	nTestsFailed
+	nResultLength
 	numbers
 )
 
@@ -294,6 +295,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{nDecidedAt, decisionBy, least, func(e *schemas.Event) schemas.OptLong {
 				return schemas.OptLong{Value: e.OccurredAt, Valid: e.Body.Tool.ApprovalDecision != ""}
 			}},
+			{nResultLength, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ResultLength }},
 			{nExitStatus, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ExitStatus }},
 		},
 	},

@@ -95,24 +95,31 @@ func (s *session) sweepLater(now int64) {
 }
 
 // Due implements engine.Fold.
-func (x *fold) Due(key string) {
+func (x *fold) Due(key string) error {
+	if key == restateKey {
+		if rs := x.restatements(); rs.due != 0 {
+			return x.walk(rs)
+		}
+		return nil
+	}
 	var id schemas.Id
 	copy(id[:], key[1:])
 	s := load[session](x, sessionKey(id), nil)
 	if s == nil {
-		return
+		return nil
 	}
 	if key[0] == factKind {
 		if f := load[fact](x, key, nil); f != nil && f.due != 0 && f.due <= x.tx.Now() {
 			x.publish(s, f, false)
 		}
-		return
+		return nil
 	}
 	if s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now() {
 		x.close(s)
-		return
+		return nil
 	}
 	x.sweep(s)
+	return nil
 }
 
 // sweep compares every published row of a session with what it would be now;
@@ -141,9 +148,14 @@ func (x *fold) sweep(s *session) {
 			x.publish(s, f, s.ending)
 		}
 	}
-	if s.ending {
-		end := x.fact(s, schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end"), schemas.KindSessionEnd, s.lastEvent)
-		x.publish(s, end, true)
+	endKey := schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end")
+	switch {
+	case !s.ending && s.endAt == 0: // all rows stood before, and stand again
+		if end := x.known(s, endKey); end != nil && end.version > 0 {
+			x.publish(s, end, true)
+		}
+	case s.ending:
+		x.publish(s, x.fact(s, endKey, schemas.KindSessionEnd, s.lastEvent), true)
 		s.endAt, s.closing = 0, false
 		s.closeAt = now + rest
 	}

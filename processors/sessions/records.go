@@ -13,14 +13,16 @@ import (
 //	s session           who and where, what was shown, when it ends
 //	f session fact_key  one fact: registers and its last published row
 //	p session page      the session's facts, pageSize to a record
-//	l session H(call)   permission requests and the calls that they may be for
+//	l session H(what)   facts that have something in common
 //	m session page      the session's links, pageSize to a record
+//	r                   restatements, and how far they have come
 const (
 	sessionKind = 's'
 	factKind    = 'f'
 	pageKind    = 'p'
 	linkKind    = 'l'
 	linksKind   = 'm'
+	restateKey  = "r"
 
 	pageSize = 32
 )
@@ -51,7 +53,7 @@ type fact struct {
 	ended       uint16 // tool calls: channels that saw its end
 	captureMode schemas.CaptureMode
 	critical    bool
-	first       int64      // append time of its first event, µs
+	first       int64      // least append time of its events, µs
 	base        int64      // occurred_at of its first event, µs: times are kept relative to it
 	due         int64      // append time at which a version is due, 0 if none
 	published   int64      // append time of the last version, 0 if none
@@ -68,6 +70,7 @@ type session struct {
 	id        schemas.Id
 	facts     int64  // facts listed in its pages
 	shown     uint16 // who has spoken, bit by channel
+	first     int64  // least append time of its events, µs
 	lastEvent int64  // latest occurred_at, µs
 	endAt     int64  // append time at which it counts as ended, 0 = it has ended and nothing came since
 	closing   bool   // the client said the session ends
@@ -122,8 +125,9 @@ type page struct {
 	changed bool
 }
 
-// link holds permission requests with the same tool and arguments, and the
-// calls that they may be for.
+// link holds facts that have something in common: permission requests with the
+// same tool and arguments and the calls that they may be for, the calls of a
+// model request, the model requests of a message.
 type link struct {
 	requests []moment
 	calls    []moment
@@ -338,6 +342,7 @@ func (s *session) encode() []byte {
 	e.int(s.links)
 	e.int(s.closeAt)
 	e.int(s.away)
+	e.int(s.first)
 	return e
 }
 
@@ -352,6 +357,9 @@ func (s *session) decode(b []byte) error {
 	d.texts(s.texts[:], 0)
 	if len(d.b) > 0 { // of before sessions were closed
 		s.links, s.closeAt, s.away = d.int(), d.int(), d.int()
+	}
+	if len(d.b) > 0 { // of before prices were applied
+		s.first = d.int()
 	}
 	return d.err()
 }

@@ -2,9 +2,7 @@ package sessions
 
 import (
 	"fmt"
-	"math"
 
-	"github.com/flightlog/flightlog/processors/pricing"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -21,6 +19,9 @@ func inherited(f *fact) (columns [5]text) {
 // merged facts alone: the fact, its session, its prompt, and for approvals the
 // call that they are linked to. false: the fact has no row.
 func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
+	if f.kind == schemas.KindModelRequest && x.copied(s, f) {
+		return nil, false
+	}
 	t, n := &f.texts, &f.numbers
 	r := &x.said
 	*r = schemas.Enriched{
@@ -36,7 +37,6 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 		ErrorClass:  t[tErrorClass].value,
 
 		Org:             s.texts[sOrg].value,
-		Team:            s.texts[sTeam].value,
 		User:            s.texts[sUser].value,
 		Host:            s.texts[sHost].value,
 		Agent:           s.texts[sAgent].value,
@@ -61,6 +61,10 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 		r.PromptId = "" // it belongs to no prompt, whatever ran last
 	}
 	x.place(r, s, f)
+	if f.kind == schemas.KindSessionEnd && r.OccurredAt == 0 {
+		r.OccurredAt = s.lastEvent // no witness told when
+	}
+	billing := x.attribute(r, s, f)
 	switch r.Family {
 	case schemas.FamilySession:
 		switch f.kind {
@@ -73,11 +77,8 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 		}
 		r.ResultHash = t[tTextHash].value
 		r.FilePath = t[tPath].value
-		if f.kind == schemas.KindSessionEnd && r.OccurredAt == 0 {
-			r.OccurredAt = s.lastEvent // no witness told when
-		}
 	case schemas.FamilyModel:
-		x.model(r, f)
+		x.model(r, s, f, billing)
 	case schemas.FamilyTool:
 		x.tool(r, s, f)
 	case schemas.FamilyArtifact:
@@ -154,7 +155,7 @@ func sharedBranch(branch string) bool {
 	return false
 }
 
-func (x *fold) model(r *schemas.Enriched, f *fact) {
+func (x *fold) model(r *schemas.Enriched, s *session, f *fact, billing schemas.Billing) {
 	t, n := &f.texts, &f.numbers
 	r.Model, r.ModelRequested = t[tModel].value, t[tModelRequested].value
 	r.StopReason, r.QuerySource = t[tStopReason].value, t[tQuerySource].value
@@ -169,51 +170,7 @@ func (x *fold) model(r *schemas.Enriched, f *fact) {
 		}
 		return
 	}
-	r.TokenInput, r.TokenOutput = n[nTokenInput].long(), n[nTokenOutput].long()
-	r.TokenThinking, r.TokenCacheRead = n[nTokenThinking].long(), n[nTokenCacheRead].long()
-	r.TokenCacheWrite5m, r.TokenCacheWrite1h = n[nTokenCacheWrite5m].long(), n[nTokenCacheWrite1h].long()
-	var unsplit int64
-	if !r.TokenCacheWrite5m.Valid && !r.TokenCacheWrite1h.Valid && n[nTokenCacheWrite].rank != 0 {
-		unsplit = n[nTokenCacheWrite].value
-		r.TokenCacheWrite5m = schemas.SomeLong(unsplit)
-	}
-	if searches, fetches := n[nWebSearches].long(), n[nWebFetches].long(); searches.Valid || fetches.Valid {
-		r.ServerToolUses = schemas.SomeLong(searches.Value + fetches.Value)
-	}
-	// OTLP does not count the searches of a nested search request, and the
-	// transcript does not have it: it made one at least.
-	nested := t[tQuerySource].value == "web_search_tool" && !r.ServerToolUses.Valid
-	searches := n[nWebSearches].value
-	if nested {
-		searches, r.ServerToolUses = 1, schemas.SomeLong(1)
-	}
-	if c := n[nCostClientUsd]; c.rank != 0 {
-		r.CostClientUsd = schemas.SomeDouble(math.Float64frombits(uint64(c.value)))
-	}
-	if !r.TokenOutput.Valid && !r.TokenInput.Valid {
-		return // nothing to price yet
-	}
-	request := pricing.Request{
-		Model: r.Model, Platform: r.Platform, Speed: r.Speed, ServiceTier: r.ServiceTier,
-		InferenceGeo: t[tInferenceGeo].value, OccurredAt: r.OccurredAt,
-		Input: r.TokenInput.Value, Output: r.TokenOutput.Value, CacheRead: r.TokenCacheRead.Value,
-		CacheWrite5m: r.TokenCacheWrite5m.Value - unsplit, CacheWrite1h: r.TokenCacheWrite1h.Value,
-		CacheWriteUnsplit: unsplit, WebSearches: searches,
-		OutputPartial: n[nOutputPartial].value != 0 && n[nOutputPartial].rank == n[nTokenOutput].rank,
-	}
-	cost := x.prices.Price(request)
-	r.CostNanoUsd, r.CostNanoUsdMax = cost.NanoUsd, cost.MaxNanoUsd
-	r.CostGrade, r.PriceVersion = cost.Grade, cost.PriceVersion
-	if nested && r.CostGrade == schemas.CostGradeMeasured {
-		r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.OptLong{} // a lower bound
-	}
-	if cost.NanoUsd.Valid {
-		r.CostUsd = schemas.SomeDouble(float64(cost.NanoUsd.Value) / 1e9)
-	}
-	switch r.Platform {
-	case "bedrock", "vertex", "foundry":
-		r.Billing = schemas.BillingCloud
-	}
+	x.cost(r, s, f, billing)
 }
 
 func (x *fold) tool(r *schemas.Enriched, s *session, f *fact) {
@@ -232,6 +189,7 @@ func (x *fold) tool(r *schemas.Enriched, s *session, f *fact) {
 	if asked := x.requestFor(s, f); asked || userDecided(f) {
 		r.ApprovalRequired = schemas.SomeBool(true)
 	}
+	x.toolCost(r, s, f)
 }
 
 // ref names a text in the content topic: in mode metadata there is none.

@@ -15,24 +15,25 @@ import (
 	"sync"
 
 	"github.com/flightlog/flightlog/processors/engine"
-	"github.com/flightlog/flightlog/processors/pricing"
 	"github.com/flightlog/flightlog/schemas"
 )
 
 // Processor is the sessions processor. Its fold is pure: what it knows besides
-// the state is the price table that it was built with.
+// the state are versions of prices and directory, the first of which it brings
+// along.
 type Processor struct {
-	prices *pricing.Table
-	folds  sync.Pool // overlays that ended
-	facts  sync.Pool // their facts, which are large
+	folds          sync.Pool // overlays that ended
+	facts          sync.Pool // their facts, which are large
+	configurations sync.Map  // by configuration, parsed
 }
 
-// New makes the processor with the price table that ships with this version.
+// New makes the processor.
 func New() *Processor {
 	return &Processor{
-		prices: pricing.Builtin(),
-		folds:  sync.Pool{New: func() any { return &fold{open: map[string]any{}} }},
-		facts:  sync.Pool{New: func() any { return new(fact) }},
+		folds: sync.Pool{New: func() any {
+			return &fold{open: map[string]any{}, parsedTexts: map[configuration]any{}}
+		}},
+		facts: sync.Pool{New: func() any { return new(fact) }},
 	}
 }
 
@@ -41,7 +42,7 @@ func (p *Processor) Name() string { return "sessions" }
 
 // version of the fold. The tag fold2 makes it one more, for kill runs in which
 // workers of two versions are mixed.
-var version int64 = 2
+var version int64 = 3
 
 // Version implements engine.Processor. It grows with every change of what the
 // fold says for the same input.
@@ -60,6 +61,8 @@ type fold struct {
 	tx    *engine.Tx
 	open  map[string]any
 	order []string // keys in the order of first use, for a deterministic delta
+	// parsedTexts are those that the overlay has asked for.
+	parsedTexts map[configuration]any
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
 }
@@ -118,7 +121,7 @@ func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind, at int64) *fa
 		s.facts++
 		s.changed = true
 		f := x.facts.Get().(*fact)
-		*f = fact{key: key, kind: kind, first: x.tx.Now(), base: at}
+		*f = fact{key: key, kind: kind, first: x.tx.AppendedAt(), base: at}
 		return f
 	})
 }
@@ -143,16 +146,17 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	if err := x.recall(org, e.SessionId); err != nil {
 		return 0, err
 	}
-	e.OccurredAt = min(e.OccurredAt, x.tx.Now()+maxAhead)
+	e.OccurredAt = min(e.OccurredAt, x.tx.AppendedAt()+maxAhead)
 
 	s := x.session(org, e.SessionId)
 	f := x.fact(s, e.FactKey, e.Kind, e.OccurredAt)
 	if f.kind != e.Kind {
 		return 0, fmt.Errorf("%w: kind %s, but its fact is a %s", engine.ErrInvalid, e.Kind, f.kind)
 	}
-	before := inherited(f)
+	before, kin := inherited(f), kinOf(f)
 	shared := x.share(s, e)
-	changed := f.merge(e)
+	changed := x.dated(s, f)
+	changed = f.merge(e) || changed
 	later := e.OccurredAt > s.lastEvent
 	if later {
 		s.lastEvent, s.changed = e.OccurredAt, true
@@ -170,7 +174,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	}
 	if changed {
 		f.changed, f.cause = true, e.EventId
-		x.relate(s, f)
+		x.relate(s, f, kin)
 		x.arrange(s, f)
 	}
 	return engine.Applied, nil
@@ -287,9 +291,14 @@ func (x *fold) End() {
 			if r.changed {
 				x.tx.Put(key, r.encode(), 0)
 			}
+		case *restatements:
+			if r.changed {
+				x.tx.Put(key, r.encode(), r.due)
+			}
 		}
 	}
 	clear(x.open)
+	clear(x.parsedTexts)
 	x.order, x.tx = x.order[:0], nil
 	x.folds.Put(x)
 }

@@ -141,10 +141,13 @@ func (f *folding) prices() string {
 
 func (*folding) SourceEnd(schemas.Id) {}
 
-func (f *folding) Due(key string) {
+func (*folding) Restate(engine.Restatement) {}
+
+func (f *folding) Due(key string) error {
 	e := f.entries(key)
 	e.due, e.said = 0, true
 	f.say(key[1:], "rest")
+	return nil
 }
 
 func (f *folding) End() {

@@ -2,6 +2,7 @@ package transcripts
 
 import (
 	"cmp"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -107,8 +108,54 @@ func (r *reader) modelRequest(l *line, a *answer, text string) error {
 	if !told {
 		b.TextHash, b.TextLength = claudecode.Hash(text)
 	}
-	return r.maker.Emit(fact)
+	if err := r.maker.Emit(fact); err != nil {
+		return err
+	}
+	return r.subRequests(l, a, fact, message)
 }
+
+// subRequests are what a message's usage lists beside its own: calls of an
+// advisor, at another model's price, and compactions by the server. The usage
+// itself does not hold them, and each was billed (trap 3.6 of DESIGN §6's
+// background; the vendor's pages on both tools).
+func (r *reader) subRequests(l *line, a *answer, fact, message string) (err error) {
+	if fact == message { // a line without request id is of no API request
+		return nil
+	}
+	n := 0
+	a.usage.Get("iterations").ForEach(func(_, iteration gjson.Result) bool {
+		var source string
+		switch iteration.Get("type").Str {
+		case "advisor_message":
+			source = "advisor"
+		case "compaction":
+			source = "compaction"
+		default:
+			return true
+		}
+		n++
+		if n > maxIterations {
+			return false
+		}
+		id := fmt.Sprintf("%s/%s/%d", fact, source, n)
+		e := r.maker.Event(&l.scene, schemas.KindModelRequest)
+		e.Success = schemas.SomeBool(true)
+		b := &e.Body.Model
+		tokens(b, a.usage) // how it was served
+		*b = schemas.ModelBody{Speed: b.Speed, ServiceTier: b.ServiceTier, InferenceGeo: b.InferenceGeo}
+		tokens(b, iteration)
+		b.Model, b.QuerySource = cmp.Or(iteration.Get("model").Str, a.model.Str), source
+		if message != "" {
+			b.MessageId = fmt.Sprintf("%s/%s/%d", message, source, n)
+		}
+		err = r.maker.Emit(id)
+		return err == nil
+	})
+	return err
+}
+
+// maxIterations is the most sub-requests of one message that are taken.
+const maxIterations = 100
 
 // tokens reads a usage block. The classes do not overlap: what is written to a
 // cache counts by lifetime where the block splits it (contract §3.3).
