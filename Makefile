@@ -116,6 +116,18 @@ test-sink: $(KAFKA_JARS)/fetched ## a million rows into a stand-in of OpenObserv
 	FLIGHTLOG_SINK_BROKER=kafka FLIGHTLOG_KAFKA_JARS=$(KAFKA_JARS) FLIGHTLOG_SINK_ROWS=100000 FLIGHTLOG_SINK_KILLS=10 \
 		$(GO) test -count=1 -timeout 15m -v -run '^TestSinkKill$$' ./cmd/flightlog
 
+.PHONY: test-ccusage
+test-ccusage: ## tokens and cost of the recordings and the traps of pricing by ccusage beside ours, each difference with its reason (needs npm)
+	@command -v npm >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y npm >/dev/null; fi; \
+		command -v npm >/dev/null || { echo "npm is missing: install it (Debian: npm)"; exit 1; }; \
+	}
+	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; set -e; \
+	npm install --silent --no-audit --no-fund --cache "$$dir/cache" --prefix "$$dir" ccusage@20.0.24 @ccusage/ccusage-linux-x64@20.0.24; \
+	export FLIGHTLOG_CCUSAGE="$$dir/node_modules/@ccusage/ccusage-linux-x64/bin/ccusage"; \
+	chmod +x "$$FLIGHTLOG_CCUSAGE"; \
+	$(GO) test -count=1 -v -run '^TestCcusageBesideOurs$$' ./cmd/flightlog
+
 SEEDS ?= 200000
 
 .PHONY: sim

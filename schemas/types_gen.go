@@ -372,7 +372,7 @@ type ModelBody struct {
 	TokenCacheRead    OptLong   // Input read from a cache. [tokens]
 	TokenCacheWrite5m OptLong   // Input written to a cache that lives 5 minutes. [tokens]
 	TokenCacheWrite1h OptLong   // Input written to a cache that lives an hour. [tokens]
-	TokenCacheWrite   OptLong   // Input written to a cache of unknown lifetime: only where the witness does not split it. [tokens]
+	TokenCacheWrite   OptLong   // Input written to a cache, of whatever lifetime: only where the witness does not split all of it by lifetime; what the split leaves has an unknown one. [tokens]
 	OutputPartial     bool      // token_output is a placeholder of a running stream (transcripts of clients up to 2.1.39): a lower bound.
 	Platform          string    // Who served it: firstParty, bedrock, vertex, foundry (OTLP anthropic.provider).
 	Speed             string    // standard or fast, as served (transcript) or as asked for (OTLP).

@@ -206,7 +206,7 @@ func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) erro
 		return err
 	}
 	for p := range n {
-		if err := in.settledPartition(ctx, p, int64(ship.Last(p))); err != nil {
+		if err := in.settledPartition(ctx, p, schemas.LaneNormal, int64(ship.Last(p))); err != nil {
 			return fmt.Errorf("cannot see partition %d come to its end: %w", p, err)
 		}
 	}
@@ -216,7 +216,9 @@ func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) erro
 // patience is how long a partition may stand still before somebody is told.
 const patience = 10 * time.Second
 
-func (in *installation) settledPartition(ctx context.Context, p int, last int64) error {
+// settledPartition waits until a partition has folded one lane up to a place, and
+// all that it then had to say has reached the topics.
+func (in *installation) settledPartition(ctx context.Context, p int, lane schemas.Lane, last int64) error {
 	if last == 0 {
 		return nil
 	}
@@ -235,7 +237,7 @@ func (in *installation) settledPartition(ctx context.Context, p int, last int64)
 			since = time.Now()
 		}
 		if c != nil {
-			next := normalSlice(c)
+			next := sliceOf(c, lane)
 			if said < 0 && !c.More && (next.NextMessage > last || next.NextMessage == last && next.NextIndex == 0) {
 				said = c.CommitNumber
 			}
@@ -257,10 +259,10 @@ func (in *installation) settledPartition(ctx context.Context, p int, last int64)
 	}
 }
 
-// normalSlice is where a commit stands in the normal lane.
-func normalSlice(c *schemas.Commit) schemas.Slice {
+// sliceOf is where a commit stands in a lane.
+func sliceOf(c *schemas.Commit, lane schemas.Lane) schemas.Slice {
 	for _, s := range c.Slices {
-		if s.Lane == schemas.LaneNormal {
+		if s.Lane == lane {
 			return s
 		}
 	}

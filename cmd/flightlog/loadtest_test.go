@@ -56,7 +56,7 @@ func TestAReplayThroughTheEmbeddedBrokerAddsUpToWhatIsExpected(t *testing.T) {
 	processed := make(chan error, 1)
 	go func() { processed <- in.process(running, nil) }()
 	for p, last := range sent.Last {
-		if err := in.settledPartition(ctx, p, int64(last)); err != nil {
+		if err := in.settledPartition(ctx, p, schemas.LaneNormal, int64(last)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,6 +76,6 @@ of prompts, arguments, outputs or answers is kept.`,
 	root.PersistentFlags().BoolVar(&jsonLogs, "json-logs", false, "log in JSON")
 	root.PersistentFlags().String(configFlag, "", "YAML file with settings: names of flags and their values; FLIGHTLOG_NAME in the environment goes before it")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), topicsCommand(), processCommand(), sinkCommand(), deadLettersCommand(), verifyCommand(), provisionCommand(), rebuildCommand(), loadtestCommand(), versionCommand())
+	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), topicsCommand(), processCommand(), sinkCommand(), deadLettersCommand(), verifyCommand(), pricesCommand(), directoryCommand(), provisionCommand(), rebuildCommand(), spendCommand(), loadtestCommand(), versionCommand())
 	return root
 }

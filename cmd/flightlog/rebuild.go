@@ -11,6 +11,7 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/jetstream"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 func rebuildCommand() *cobra.Command {
@@ -62,7 +63,7 @@ func rebuild(ctx context.Context, c *cobra.Command, at *place) error {
 	})
 	started := time.Now()
 	for p, end := range ends {
-		if err := in.settledPartition(ctx, p, end); err != nil {
+		if err := in.settledPartition(ctx, p, schemas.LaneNormal, end); err != nil {
 			return cause(ctx, err)
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "partition %d of %d is rebuilt\n", p+1, len(ends))

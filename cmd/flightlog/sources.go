@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/flightlog/flightlog/producers"
@@ -24,6 +25,10 @@ type source struct {
 	kind  sourceKind
 	group string // sources of one group tell of the same sessions
 	size  int64
+
+	// Of a transcript: the time of its last line, µs, and the requests of all.
+	ended    int64
+	requests *claudecode.Requests
 
 	// Of an archive: the file, and whose events of it are read.
 	archived *files.File
@@ -49,7 +54,7 @@ func findSources(paths []string) ([]source, error) { return findSourcesOf(paths,
 // organisation, grouped by session or recording, in an order that does not
 // depend on how the paths were given. The same file twice counts once. The
 // events of an archive bear their organisation: those of others are left out.
-func findSourcesOf(paths []string, org string) ([]source, error) {
+func findSourcesOf(paths []string, org string) (all []source, err error) {
 	found := map[string]source{}
 	archives := archiveFinder{found: found, org: org}
 	add := func(path, group string, kind sourceKind) error {
@@ -112,15 +117,20 @@ func findSourcesOf(paths []string, org string) ([]source, error) {
 	if err := archives.check(len(found)); err != nil {
 		return nil, err
 	}
-	all := make([]source, 0, len(found))
+	requests, ended := claudecode.NewRequests(), map[string]int64{}
 	for _, s := range found {
+		if s.kind == transcriptSource {
+			s.requests = requests
+			if s.ended, err = transcripts.Ended(s.path); err != nil {
+				return nil, fmt.Errorf("cannot import %s: %w", s.path, err)
+			}
+			ended[s.group] = max(ended[s.group], s.ended)
+		}
 		all = append(all, s)
 	}
-	sort.Slice(all, func(i, j int) bool {
-		if all[i].group != all[j].group {
-			return all[i].group < all[j].group
-		}
-		return all[i].path < all[j].path
+	// A session that goes on with another's history ended later than that.
+	slices.SortFunc(all, func(a, b source) int {
+		return cmp.Or(cmp.Compare(ended[a.group], ended[b.group]), cmp.Compare(a.group, b.group), cmp.Compare(a.ended, b.ended), cmp.Compare(a.path, b.path))
 	})
 	return all, nil
 }
@@ -152,7 +162,7 @@ func transcriptGroup(path string) string {
 func (s source) read(ctx context.Context, sink producers.Sink) error {
 	switch s.kind {
 	case transcriptSource:
-		return transcripts.ReadFile(ctx, s.path, claudecode.Options{}, sink)
+		return transcripts.ReadFile(ctx, s.path, claudecode.Options{Requests: s.requests}, sink)
 	case archiveSource:
 		return s.readArchived(ctx, sink)
 	}

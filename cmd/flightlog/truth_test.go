@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -404,6 +405,8 @@ func knowsBetter(scenario string, witnesses []schemas.Witness, r, all *schemas.E
 		return scenario == "resume" && !has(transcriptWitness) // a fork's parent is in the transcript only
 	case "Speed", "CostNanoUsd", "CostUsd", "CostNanoUsdMax":
 		return scenario == "usage-shapes" && !has(transcriptWitness) // "api_request says speed normal while cost and the metrics are those of speed fast"
+	case "ToolCostNanoUsd":
+		return !has(transcriptWitness) || !has(hookWitness) // each measures the length of a result by what it has of it
 	case "ToolArgumentsHash":
 		return scenario == "hook-deny" && !has(transcriptWitness) // "PostToolUse has [the changed input], PostToolBatch [has] the original"
 	case "CommitId":
@@ -413,7 +416,7 @@ func knowsBetter(scenario string, witnesses []schemas.Witness, r, all *schemas.E
 	case "ChangeGrade":
 		return !has(hookWitness) // bashEditDiff
 	case "CostGrade":
-		return r.CostGrade == schemas.CostGradeEstimated
+		return r.CostGrade == schemas.CostGradeEstimated || r.CostGrade == schemas.CostGradeUnknown && r.Kind == schemas.KindToolCall // hooks do not know the request
 	}
 	return false
 }
@@ -441,6 +444,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("FLIGHTLOG_TEST_RUN") == "flightlog" {
 		main()
 		return
+	}
+	if err := flag.Set("rapid.nofailfile", "true"); err != nil { // tests write into temp folders only
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

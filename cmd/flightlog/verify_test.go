@@ -13,6 +13,7 @@ import (
 	"github.com/flightlog/flightlog/loadtest/recordings"
 	"github.com/flightlog/flightlog/loadtest/replay"
 	"github.com/flightlog/flightlog/processors/verify"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 // verifying runs verify and gives what it prints.
@@ -49,7 +50,7 @@ func TestVerifyProvesAReplayAndFindsARowThatNobodySaid(t *testing.T) {
 	processed := make(chan error, 1)
 	go func() { processed <- in.process(running, nil) }()
 	for p, last := range sent.Last {
-		if err := in.settledPartition(ctx, p, int64(last)); err != nil {
+		if err := in.settledPartition(ctx, p, schemas.LaneNormal, int64(last)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"math"
 	"slices"
 
 	"github.com/flightlog/flightlog/schemas"
@@ -43,9 +44,7 @@ func (f *fact) usage(org string) (q request, nested bool) {
 		cacheWrite5m: count(tokenCacheWrite5m), cacheWrite1h: count(tokenCacheWrite1h),
 		lowerBound: f.outputPartial(),
 	}
-	if !f.greatest(usage, tokenCacheWrite5m).Valid && !f.greatest(usage, tokenCacheWrite1h).Valid {
-		q.cacheWriteUnsplit = count(tokenCacheWrite)
-	}
+	q.cacheWriteUnsplit = max(0, count(tokenCacheWrite)-q.cacheWrite5m-q.cacheWrite1h)
 	searches := f.greatest(record, webSearches)
 	q.searches = searches.Value
 	// The nested request of a web search made one at least.
@@ -78,10 +77,11 @@ func (b Batch) request(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 	r.TokenCacheWrite1h = f.greatest(usage, func(o observation) schemas.OptLong { return o.Body.Model.TokenCacheWrite1h })
 	r.CostClientUsd = f.costClientUsd()
 	q, nested := f.usage(r.Org)
-	// Where nobody splits the cache writes by lifetime they stand in the column
-	// of the cheaper one, and the price is a range.
-	if whole := f.greatest(usage, tokenCacheWrite); whole.Valid && !r.TokenCacheWrite5m.Valid && !r.TokenCacheWrite1h.Valid {
-		r.TokenCacheWrite5m = whole
+	// What nobody splits of the cache writes stands in the column of the cheaper
+	// lifetime, and the price is a range.
+	whole := f.greatest(usage, tokenCacheWrite)
+	if q.cacheWriteUnsplit > 0 || whole.Valid && !r.TokenCacheWrite5m.Valid && !r.TokenCacheWrite1h.Valid {
+		r.TokenCacheWrite5m = schemas.SomeLong(r.TokenCacheWrite5m.Value + q.cacheWriteUnsplit)
 	}
 	searches, fetches := f.greatest(record, webSearches), f.greatest(record, webFetches)
 	if searches.Valid || fetches.Valid {
@@ -90,11 +90,12 @@ func (b Batch) request(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 		r.ServerToolUses = schemas.SomeLong(1)
 	}
 
-	if !r.TokenInput.Valid && !r.TokenOutput.Valid {
-		return // no usage is known: nothing to price
+	if !r.TokenInput.Valid && !r.TokenOutput.Valid { // no usage is known: nothing to price
+		r.CostGrade, r.PriceVersion = schemas.CostGradeUnpriced, inForce(b.Prices, f.first).Text.version
+		return
 	}
 	r.Billing = billing
-	if slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) {
+	if _, endpoint := modelOf(r.Model); endpoint != "" || slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) {
 		r.Billing = schemas.BillingCloud
 	}
 	prices, restatement := b.pricesOf(f, q)
@@ -116,6 +117,19 @@ func (b Batch) request(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 	}
 	if q.lowerBound || nested && least == most {
 		r.CostNanoUsdMax = schemas.OptLong{} // there is no upper bound
+	}
+	// OTLP alone does not tell how a request was served, and the client's figure
+	// does: one that is more bounds ours, one that is less casts a doubt on it.
+	told := func(by channel) bool {
+		return slices.ContainsFunc(f.observations, func(o observation) bool { return o.by == by })
+	}
+	if !told(transcript) && !told(direct) && r.CostClientUsd.Valid && r.CostClientUsd.Value*1e9 < 1e15 {
+		client := int64(math.Round(r.CostClientUsd.Value * 1e9))
+		if client+1000 < r.CostNanoUsd.Value {
+			r.CostGrade = schemas.CostGradeEstimated
+		} else if r.CostNanoUsdMax.Valid && client-1000 > r.CostNanoUsdMax.Value {
+			r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.SomeLong(client)
+		}
 	}
 }
 

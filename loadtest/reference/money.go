@@ -78,6 +78,13 @@ func (b Batch) restated(kind string, inForce, at int64) (found Restatement) {
 	return found
 }
 
+// restate adds a restatement; the same one asked for again is none.
+func (b *Batch) restate(r Restatement) {
+	if !slices.Contains(b.Restatements, r) {
+		b.Restatements = append(b.Restatements, r)
+	}
+}
+
 func (r Restatement) String() string { return fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason) }
 
 func numbered[T any](versions []Version[T], number int64) (v Version[T]) {
@@ -148,9 +155,9 @@ func (b Batch) toolCost(r *schemas.Enriched, s *session, f *fact) {
 	q, _ := m.usage(r.Org)
 	prices, restatement := b.pricesOf(m, q)
 	length := f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Tool.ResultLength }).Value
-	output, result := q, q
+	output := q
 	output.input, output.cacheRead, output.cacheWrite5m, output.cacheWrite1h, output.cacheWriteUnsplit, output.searches = 0, 0, 0, 0, 0, 0
-	result = output
+	result := output
 	result.output, result.input = 0, (max(0, length)+3)/4
 	// The step of the prompt is that of the request.
 	row := prices.find(prices.rows, q)

@@ -1,12 +1,17 @@
 package reference
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/flightlog/flightlog/processors/engine"
+	"github.com/flightlog/flightlog/processors/pricing"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -15,6 +20,7 @@ import (
 var words = map[string][]string{
 	"":               {"", "", "a", "b", "c"},
 	"PromptId":       {"", "p1", "p2", "p3"},
+	"RequestId":      {"", "p1", "p2", "p3"},
 	"AgentRunId":     {"", "", "", "run"},
 	"Branch":         {"", "", "main", "fix/a", "HEAD"},
 	"Repo":           {"", "github.com/example/shop", "github.com/example/shop", "github.com/example/bar"},
@@ -82,7 +88,9 @@ func invented(random *rand.Rand) []sent {
 	// Few kinds beside the prompts, so that several events tell of one fact.
 	random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	kinds = append(kinds[:1+random.IntN(4)], schemas.KindPrompt)
-	switch random.IntN(4) {
+	switch random.IntN(5) {
+	case 2:
+		kinds = []schemas.Kind{schemas.KindModelRequest, schemas.KindToolCall, schemas.KindToolCall}
 	case 0:
 		kinds = []schemas.Kind{schemas.KindPrompt, schemas.KindToolCall, schemas.KindToolCall, schemas.KindApproval}
 	case 1:
@@ -132,7 +140,12 @@ func invented(random *rand.Rand) []sent {
 }
 
 func TestWhateverWitnessesTellEndsAsTheReferenceSays(t *testing.T) {
-	for seed := range uint64(500) {
+	// The last three have found what the others do not: calls and requests that
+	// change to other ones.
+	for seed := range uint64(503) {
+		if seed >= 500 {
+			seed = []uint64{1161, 4012, 6064}[seed-500]
+		}
 		random := rand.New(rand.NewPCG(seed, 4))
 		events := invented(random)
 		for i := range events {
@@ -141,10 +154,78 @@ func TestWhateverWitnessesTellEndsAsTheReferenceSays(t *testing.T) {
 				events[i].pause = 45 * time.Minute // the session ends, and goes on
 			}
 		}
+		configured(t, random, events)
 		if events = append(events, events[random.IntN(len(events)):]...); !agree(t, fmt.Sprint("seed ", seed), events, []ending{bySourceEnd, bySilence}[seed%2]) {
 			return
 		}
 	}
+}
+
+// configured has prices and directory applied, and facts restated, between some
+// events.
+func configured(t *testing.T, random *rand.Rand, events []sent) {
+	for range random.IntN(6) {
+		factor, ahead, since := 1+random.Int64N(3), random.Int64N(90)*1_000_000, start+random.Int64N(10)*1_000_000
+		var configure func(h *engine.Harness, b *Batch) error
+		switch random.IntN(4) {
+		case 0:
+			text := dearer(t, factor, random.IntN(2) == 0)
+			configure = func(h *engine.Harness, b *Batch) error {
+				version, effective := b.Prices[len(b.Prices)-1].Number+1, h.Now+ahead
+				p, err := ParsePrices(text, version)
+				b.Prices = append(b.Prices, Version[*Prices]{version, effective, p})
+				return errors.Join(err, h.Config("prices", version, text, effective))
+			}
+		case 1:
+			text := fmt.Appendf(nil, "user,team,billing\na,team %d,\n*,,%s\nb,t,api\n", factor, []string{"api", "subscription", "cloud"}[factor-1])
+			configure = func(h *engine.Harness, b *Batch) error {
+				version, effective := int64(2+len(b.Directories)), h.Now+ahead
+				d, err := ParseDirectory(text)
+				b.Directories = append(b.Directories, Version[*Directory]{version, effective, d})
+				return errors.Join(err, h.Config("directory", version, text, effective))
+			}
+		default:
+			kind := []string{"prices", "directory"}[random.IntN(2)]
+			configure = func(h *engine.Harness, b *Batch) error {
+				r := Restatement{Kind: kind, Since: since, Reason: fmt.Sprint("reason ", factor)}
+				if kind == "prices" {
+					r.Version = b.Prices[random.IntN(len(b.Prices))].Number
+				} else if len(b.Directories) > 0 {
+					r.Version = b.Directories[random.IntN(len(b.Directories))].Number
+				}
+				if r.Version < 2 {
+					return nil
+				}
+				b.restate(r)
+				return h.Restate(engine.Restatement(r))
+			}
+		}
+		events[random.IntN(len(events))].configure = configure
+	}
+}
+
+// dearer is the builtin list with output times a factor, and a contract.
+func dearer(t *testing.T, factor int64, contract bool) []byte {
+	list, _ := pricing.Builtin().Rows()
+	rows := slices.Clone(list)
+	for i := range rows {
+		rows[i].Output *= factor
+	}
+	doc := map[string]any{"unit": "nano-USD per token, and per search", "rows": rows, "aliases": map[string]string{"a": "claude-opus-5"}}
+	if contract {
+		doc["contracted"] = []map[string]any{
+			{"models": []string{"*"}, "percent_of_list": 33.33, "known_from": "2026-01-01", "source": "test", "org": "acme"},
+			{"models": []string{"claude-haiku-5-5"}, "input": 7 * factor, "output": 11, "cache_write_5m": 3, "cache_write_1h": 5, "cache_read": 2, "web_search": 13, "known_from": "2026-01-01", "source": "test"},
+		}
+	}
+	text, err := json.Marshal(doc)
+	if err == nil {
+		_, err = pricing.Parse(text, 2)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // crowd are permission requests and calls with the same tool and arguments,

@@ -32,6 +32,8 @@ type sent struct {
 	org   string
 	event *schemas.Event
 	pause time.Duration
+
+	configure func(*engine.Harness, *Batch) error // before it, if it is set
 }
 
 // ending is how the sessions end.
@@ -47,9 +49,10 @@ const start = int64(1_795_400_000_000_000)
 // process brings events through the sessions processor until every session has
 // ended, and gives what it was given and every row that it said. Events without
 // a pause between them share a frame.
-func process(t testing.TB, events []sent, end ending) (given []Input, said []schemas.Enriched) {
+func process(t testing.TB, events []sent, end ending) (given []Input, said []schemas.Enriched, batch Batch) {
 	t.Helper()
 	h := engine.NewHarness(sessions.New(), start)
+	batch = Batch{Prices: []Version[*Prices]{{1, 0, builtinPrices(t)}}, Generation: 1}
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -69,6 +72,10 @@ func process(t testing.TB, events []sent, end ending) (given []Input, said []sch
 		if n := len(frame.Segments); n == 100 || s.pause > 0 {
 			flush()
 			check(h.Advance(s.pause))
+		}
+		if s.configure != nil {
+			flush()
+			check(s.configure(h, &batch))
 		}
 		frame.Segments = append(frame.Segments, schemas.Segment{Org: s.org, ProducerId: "test", Schema: schemas.EventSchema,
 			Events: [][]byte{s.event.AppendAvro(nil)}})
@@ -98,14 +105,14 @@ func process(t testing.TB, events []sent, end ending) (given []Input, said []sch
 		check(err)
 		said = append(said, r)
 	}
-	return given, said
+	return given, said, batch
 }
 
 // agree checks the processor against the reference and says whether they agree.
 func agree(t testing.TB, what string, events []sent, end ending) bool {
 	t.Helper()
-	given, said := process(t, events, end)
-	want := Batch{Prices: []Version[*Prices]{{1, 0, builtinPrices(t)}}, Generation: 1}.Rows(given)
+	given, said, batch := process(t, events, end)
+	want := batch.Rows(given)
 	final, problems := Final(said)
 	problems = append(problems, Compare(want, final)...)
 	problems = append(problems, CompareSums(Sums(want), Sums(said))...)

@@ -53,6 +53,9 @@ func Parse(data []byte) (*Directory, error) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err != nil && !errors.Is(err, csv.ErrFieldCount) {
+			return nil, fmt.Errorf("cannot read the directory: %w", err)
+		}
 		line, _ := r.FieldPos(0)
 		if err == nil {
 			err = d.add(func(column string) string {
@@ -61,8 +64,6 @@ func Parse(data []byte) (*Directory, error) {
 				}
 				return ""
 			})
-		} else if !errors.Is(err, csv.ErrFieldCount) {
-			return nil, fmt.Errorf("cannot read the directory: %w", err)
 		}
 		if err != nil && len(faults) < 100 {
 			faults = append(faults, fmt.Errorf("line %d: %w", line, err))

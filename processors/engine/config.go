@@ -40,7 +40,7 @@ func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte,
 		return 0, nil, fmt.Errorf("cannot apply %q: no kind of configuration (%v)", kind, configKinds)
 	}
 	newest := schemas.Config{Kind: kind, Version: 1}
-	if err := scanConfigs(ctx, b, func(c *schemas.Config) {
+	if err := Configs(ctx, b, func(c *schemas.Config) {
 		if c.Kind == kind && c.Version > newest.Version {
 			newest = *c
 		}
@@ -63,14 +63,15 @@ func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte,
 	}
 	pointer := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: newest.Version,
 		ConfigHash: newest.Hash, EffectiveAt: newest.EffectiveAt}
-	if missed, err = tellAll(ctx, b, &pointer); err != nil {
+	if _, missed, err = tellAll(ctx, b, &pointer); err != nil {
 		return newest.Version, missed, fmt.Errorf("cannot point partitions %v to version %d of %s: %w", missed, newest.Version, kind, err)
 	}
 	return newest.Version, nil, nil
 }
 
-// Configs calls each with every version of every kind, oldest first.
-func scanConfigs(ctx context.Context, b broker.Broker, each func(*schemas.Config)) error {
+// Configs calls each with every version of every kind, oldest first. Where two
+// texts were applied at once under one number, the first stands.
+func Configs(ctx context.Context, b broker.Broker, each func(*schemas.Config)) error {
 	return broker.Scan(ctx, b, broker.Log{Topic: broker.Config}, func(m broker.Message) error {
 		var c schemas.Config
 		if err := c.DecodeMessage(m.Payload); err != nil {
@@ -104,9 +105,10 @@ func (c *configs) text(kind string, version int64) []byte {
 var errNoConfig = errors.New("the topic config holds no such version")
 
 // Restate asks the owner of every partition for signed corrections (see
-// [Restatement]); the version must have taken effect. It returns with the error
-// the partitions that were missed; asked again, nothing is said twice.
-func Restate(ctx context.Context, b broker.Broker, r Restatement) (missed []int, err error) {
+// [Restatement]); the version must have taken effect. It returns where each
+// partition has the request in the critical lane of its input, 0 where it was
+// missed, which is an error; asked again, nothing is said twice.
+func Restate(ctx context.Context, b broker.Broker, r Restatement) (positions []uint64, err error) {
 	var c configs
 	if c.broker = b; r.Version <= 1 {
 		return nil, fmt.Errorf("cannot restate by version %d of %s: %w", r.Version, r.Kind, errNoConfig)
@@ -116,26 +118,29 @@ func Restate(ctx context.Context, b broker.Broker, r Restatement) (missed []int,
 	}
 	control := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason}
 	control.Cap()
-	if missed, err = tellAll(ctx, b, &control); err != nil {
+	positions, missed, err := tellAll(ctx, b, &control)
+	if err != nil {
 		err = fmt.Errorf("cannot tell partitions %v to restate: %w", missed, err)
 	}
-	return missed, err
+	return positions, err
 }
 
 // tellAll appends a control record to the critical lane of every partition.
-func tellAll(ctx context.Context, b broker.Broker, c *schemas.Control) (missed []int, err error) {
+func tellAll(ctx context.Context, b broker.Broker, c *schemas.Control) (positions []uint64, missed []int, err error) {
 	n, err := b.Partitions(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	positions = make([]uint64, n)
 	var errs []error
-	for p := range n {
-		if _, err := b.Append(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: schemas.LaneCritical}, c.AppendMessage(nil)); err != nil {
+	for p := range positions {
+		var err error
+		if positions[p], err = b.Append(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: schemas.LaneCritical}, c.AppendMessage(nil)); err != nil {
 			missed = append(missed, p)
 			errs = append(errs, err)
 		}
 	}
-	return missed, errors.Join(errs...)
+	return positions, missed, errors.Join(errs...)
 }
 
 // load makes sure that a version's text is here. Where two texts were applied
@@ -150,7 +155,7 @@ func (c *configs) load(ctx context.Context, kind string, version int64, hash str
 	}
 	found := false
 	var text []byte
-	err := scanConfigs(ctx, c.broker, func(have *schemas.Config) {
+	err := Configs(ctx, c.broker, func(have *schemas.Config) {
 		if text == nil && have.Kind == kind && have.Version == version {
 			text = have.Text
 			found = (hash == "" || have.Hash == hash) && schemas.TextHash(text) == have.Hash
@@ -173,7 +178,7 @@ func (c *configs) load(ctx context.Context, kind string, version int64, hash str
 
 // know adds every version that there is, each in force from its own time on.
 func (h *head) know(ctx context.Context, b broker.Broker) error {
-	return scanConfigs(ctx, b, func(c *schemas.Config) {
+	return Configs(ctx, b, func(c *schemas.Config) {
 		h.config(&schemas.Control{ConfigKind: c.Kind, ConfigVersion: c.Version, EffectiveAt: c.EffectiveAt})
 	})
 }

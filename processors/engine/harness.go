@@ -104,6 +104,12 @@ func (h *Harness) Config(kind string, version int64, text []byte, effectiveAt in
 	return h.AppendTo(schemas.LaneCritical, control.AppendMessage(nil))
 }
 
+// Restate appends the request for a restatement.
+func (h *Harness) Restate(r Restatement) error {
+	c := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason}
+	return h.AppendTo(schemas.LaneCritical, c.AppendMessage(nil))
+}
+
 // Rows are all rows that were said for a topic, in order, encoded.
 func (h *Harness) Rows(topic string) (rows [][]byte) {
 	for _, c := range h.Commits {

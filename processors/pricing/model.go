@@ -82,6 +82,17 @@ func isRegion(prefix string) bool {
 	return true
 }
 
+// OnCloud tells a request that a cloud vendor bills, by the platform's name or
+// by the form of the model's id.
+func OnCloud(platform, model string) bool {
+	switch platform {
+	case "bedrock", "vertex", "foundry":
+		return true
+	}
+	_, at := parseModel(model)
+	return at != endpointUnsaid && at != endpointForeign
+}
+
 func isDigits(s string) bool {
 	for _, c := range []byte(s) {
 		if c < '0' || c > '9' {

@@ -300,7 +300,7 @@ func (r *Row) validate(contracted bool) error {
 		if r.Input|r.Output|r.CacheWrite5m|r.CacheWrite1h|r.CacheRead|r.WebSearch != 0 || r.Speed != "" || r.PromptOver != 0 || r.USSurcharge || r.RegionalSurcharge {
 			fault("percent_of_list stands in place of rates, speed, prompt_over and surcharges")
 		}
-		within("percent_of_list (in hundredths)", int64(r.PercentOfList), wholly)
+		within("percent_of_list (in hundredths)", r.PercentOfList, wholly)
 	} else {
 		within("input", r.Input, maxRate)
 		within("output", r.Output, maxRate)
@@ -395,4 +395,19 @@ func (r Row) MarshalJSON() ([]byte, error) {
 		out.PercentOfList = json.Number(strconv.FormatFloat(float64(r.PercentOfList)/100, 'f', -1, 64))
 	}
 	return json.Marshal(out)
+}
+
+// News are the rows that an earlier table does not have, or that were given up
+// since.
+func (t *Table) News(before *Table) (list, contracted []Row) {
+	news := func(rows, old []Row) (n []Row) {
+		for _, r := range rows {
+			at := slices.IndexFunc(old, r.says)
+			if at < 0 || old[at].KnownTo != r.KnownTo {
+				n = append(n, r)
+			}
+		}
+		return n
+	}
+	return news(t.document.Rows, before.document.Rows), news(t.document.Contracted, before.document.Contracted)
 }

@@ -116,9 +116,7 @@ func (f *fact) request(org string) (r pricing.Request, nested bool) {
 		WebSearches:   n[nWebSearches].value,
 		OutputPartial: n[nOutputPartial].value != 0 && n[nOutputPartial].rank == n[nTokenOutput].rank,
 	}
-	if n[nTokenCacheWrite5m].rank == 0 && n[nTokenCacheWrite1h].rank == 0 {
-		r.CacheWriteUnsplit = n[nTokenCacheWrite].value
-	}
+	r.CacheWriteUnsplit = max(0, n[nTokenCacheWrite].value-r.CacheWrite5m-r.CacheWrite1h)
 	// OTLP does not count the searches of a nested search request, and the
 	// transcript does not have it: it made one at least.
 	nested = t[tQuerySource].value == "web_search_tool" && n[nWebSearches].rank == 0 && n[nWebFetches].rank == 0
@@ -157,8 +155,8 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 	r.TokenThinking, r.TokenCacheRead = n[nTokenThinking].long(), n[nTokenCacheRead].long()
 	r.TokenCacheWrite5m, r.TokenCacheWrite1h = n[nTokenCacheWrite5m].long(), n[nTokenCacheWrite1h].long()
 	request, nested := f.request(r.Org)
-	if n[nTokenCacheWrite].rank != 0 && n[nTokenCacheWrite5m].rank == 0 && n[nTokenCacheWrite1h].rank == 0 {
-		r.TokenCacheWrite5m = schemas.SomeLong(request.CacheWriteUnsplit)
+	if n[nTokenCacheWrite].rank != 0 && (request.CacheWriteUnsplit > 0 || n[nTokenCacheWrite5m].rank == 0 && n[nTokenCacheWrite1h].rank == 0) {
+		r.TokenCacheWrite5m = schemas.SomeLong(request.CacheWrite5m + request.CacheWriteUnsplit)
 	}
 	if searches, fetches := n[nWebSearches].long(), n[nWebFetches].long(); searches.Valid || fetches.Valid {
 		r.ServerToolUses = schemas.SomeLong(searches.Value + fetches.Value)
@@ -168,8 +166,9 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 	if c := n[nCostClientUsd]; c.rank != 0 {
 		r.CostClientUsd = schemas.SomeDouble(math.Float64frombits(uint64(c.value)))
 	}
-	if !f.used() {
-		return // nothing to price yet
+	if !f.used() { // nobody told how much: no figure is made up
+		r.CostGrade, r.PriceVersion = schemas.CostGradeUnpriced, x.prices(x.versions(s, f).Prices).Version()
+		return
 	}
 	_, cost, restatement := x.table(s, f, &request)
 	r.CostNanoUsd, r.CostNanoUsdMax, r.CostContractedNanoUsd = cost.NanoUsd, cost.MaxNanoUsd, cost.ContractedNanoUsd
@@ -180,12 +179,34 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 	if nested && r.CostGrade == schemas.CostGradeMeasured {
 		r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.OptLong{} // a lower bound
 	}
+	x.doubt(r, f)
 	if cost.NanoUsd.Valid {
 		r.CostUsd = schemas.SomeDouble(float64(cost.NanoUsd.Value) / 1e9)
 	}
-	switch r.Billing = billing; r.Platform {
-	case "bedrock", "vertex", "foundry":
+	if r.Billing = billing; pricing.OnCloud(r.Platform, r.Model) {
 		r.Billing = schemas.BillingCloud // the client's own word
+	}
+}
+
+// doubt lowers the grade of a figure that only OTLP tells of, where the client's
+// own differs: OTLP tells the speed that was asked for, no service tier, no
+// place and no searches, and the client's figure knows them. Where it is more,
+// it is the upper bound; where it is less, it may be the client's own prices.
+func (x *fold) doubt(r *schemas.Enriched, f *fact) {
+	const tellServed = 1<<transcript | 1<<direct
+	if f.shown&tellServed != 0 || !r.CostClientUsd.Valid || !r.CostNanoUsd.Valid {
+		return
+	}
+	client := math.Round(r.CostClientUsd.Value * 1e9)
+	if math.IsNaN(client) || math.Abs(client) > 1e15 {
+		return
+	}
+	const rounding = 1000 // of the client's figure, nano-dollars
+	switch n := int64(client); {
+	case n < r.CostNanoUsd.Value-rounding:
+		r.CostGrade = schemas.CostGradeEstimated
+	case r.CostNanoUsdMax.Valid && n > r.CostNanoUsdMax.Value+rounding:
+		r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.SomeLong(n)
 	}
 }
 
@@ -201,11 +222,11 @@ func joined(a, b string) string {
 // input. The length of the result stands for its tokens. It is derived, and
 // never a part of the requests' sum (DESIGN §6).
 func (x *fold) toolCost(r *schemas.Enriched, s *session, f *fact) {
-	id := f.texts[tRequestId].value
-	if id == "" {
+	id := s.requestOf(f)
+	if id.IsZero() {
 		return
 	}
-	m := x.known(s, schemas.FactKey(s.texts[sSessionId].value, schemas.KindModelRequest, id))
+	m := x.known(s, id)
 	if m == nil || !m.used() {
 		return
 	}
@@ -225,22 +246,43 @@ func (x *fold) toolCost(r *schemas.Enriched, s *session, f *fact) {
 // counts them.
 func resultTokens(length int64) int64 { return (max(0, length) + 3) / 4 }
 
-// messageOf and callsOf name what facts of a session have in common.
+// requestOf is the fact_key of the model request that made a call, zeros if it is
+// not known.
+func (s *session) requestOf(f *fact) (id schemas.Id) {
+	if request := f.texts[tRequestId].value; request != "" {
+		id = schemas.FactKey(s.texts[sSessionId].value, schemas.KindModelRequest, request)
+	}
+	return id
+}
+
+// messageOf and callsOf name what facts of a session have in common: the requests
+// of a message, and the calls of a request, which is a fact_key.
 func messageOf(id string) schemas.Id { return schemas.FactKey(id, schemas.KindModelRequest, "message") }
-func callsOf(request string) schemas.Id {
-	return schemas.FactKey(request, schemas.KindToolCall, "calls")
+func callsOf(request schemas.Id) schemas.Id {
+	return schemas.FactKey(string(request[:]), schemas.KindToolCall, "calls")
 }
 
 // kin is what a fact has in common with others.
-type kin struct{ request, message string }
+type kin struct {
+	request schemas.Id // of a call
+	message string     // of a model request
+}
 
-func kinOf(f *fact) kin { return kin{f.texts[tRequestId].value, f.texts[tMessageId].value} }
+func (s *session) kinOf(f *fact) (k kin) {
+	switch f.kind {
+	case schemas.KindToolCall:
+		k.request = s.requestOf(f)
+	case schemas.KindModelRequest:
+		k.message = f.texts[tMessageId].value
+	}
+	return k
+}
 
 // relateMoney keeps what rows need of other facts for their money: the calls of
 // a request, and the requests of a message. It makes the others due when one
 // changed, also those that it had in common before.
 func (x *fold) relateMoney(s *session, f *fact, before kin) {
-	now := kinOf(f)
+	now := s.kinOf(f)
 	switch f.kind {
 	case schemas.KindToolCall:
 		if before.request != now.request {
@@ -250,7 +292,7 @@ func (x *fold) relateMoney(s *session, f *fact, before kin) {
 			x.reconsider(s, l.calls, f)
 		}
 	case schemas.KindModelRequest:
-		x.reconsiderLink(s, callsOf(now.request), f)
+		x.reconsiderLink(s, callsOf(f.key), f)
 		if before.message != now.message {
 			x.reconsiderLink(s, messageOf(before.message), f)
 		}
@@ -280,10 +322,10 @@ func (x *fold) reconsider(s *session, facts []moment, but *fact) {
 }
 
 // callsOf is the number of calls that a request made, at least 1.
-func (x *fold) callsOf(s *session, request string) (n int64) {
+func (x *fold) callsOf(s *session, request schemas.Id) (n int64) {
 	if l := load[link](x, linkKey(s.id, callsOf(request)), nil); l != nil {
 		for _, m := range l.calls {
-			if x.known(s, m.fact).texts[tRequestId].value == request {
+			if s.requestOf(x.known(s, m.fact)) == request {
 				n++
 			}
 		}

@@ -153,7 +153,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	if f.kind != e.Kind {
 		return 0, fmt.Errorf("%w: kind %s, but its fact is a %s", engine.ErrInvalid, e.Kind, f.kind)
 	}
-	before, kin := inherited(f), kinOf(f)
+	before, kin := inherited(f), s.kinOf(f)
 	shared := x.share(s, e)
 	changed := x.dated(s, f)
 	changed = f.merge(e) || changed

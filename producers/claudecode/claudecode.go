@@ -24,6 +24,38 @@ type Options struct {
 	// empty where there is none. Called once per folder. The default is
 	// [extraction.Repository].
 	Repository func(folder string) (root, repo, branch, email string)
+	// Requests remembers who made a request over the transcripts that it is
+	// given to; nil = each is read by itself.
+	Requests *Requests
+}
+
+// Requests are the sessions that made API requests. Older clients copy the
+// history into the file of a session that goes on, and do not say whose it was:
+// a request counts once over all files (contract §3.5), for the session whose
+// file is read first. Read files in the order in which they ended. Not safe for
+// concurrent use.
+type Requests struct{ made map[schemas.Id]string }
+
+// NewRequests makes an empty one.
+func NewRequests() *Requests { return &Requests{map[schemas.Id]string{}} }
+
+// Made notes that a session made a request, if no other did.
+func (r *Requests) Made(request, session string) {
+	if r == nil || request == "" {
+		return
+	}
+	id := schemas.FactKey(request, schemas.KindModelRequest, "")
+	if _, known := r.made[id]; !known {
+		r.made[id] = session
+	}
+}
+
+// By is the session that made a request, empty if it is not known.
+func (r *Requests) By(request string) string {
+	if r == nil {
+		return ""
+	}
+	return r.made[schemas.FactKey(request, schemas.KindModelRequest, "")]
 }
 
 // Scene is where and when something happened, as the witness knows it.

@@ -2,12 +2,14 @@ package transcripts
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/flightlog/flightlog/producers"
+	"github.com/flightlog/flightlog/producers/claudecode"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -15,7 +17,8 @@ import (
 // history, of which only the assistant's lines bear a mark, the session that
 // paid for them (contract §3.5); the copied prompts even bear the fork's own
 // prompt id (recording resume). So everything up to the last marked line is a
-// copy.
+// copy. Older clients set no mark; there a request that another session's file
+// holds, which was read before, is as good.
 type fork struct {
 	copied       int64  // lines from the start; 0 if the file is no fork
 	root, parent string // sessions
@@ -26,7 +29,7 @@ var errPlain = errors.New("no fork")
 
 // forkOf reads a transcript for a fork's marks. A file whose first request
 // bears none has none, so that only forks are read twice as a whole.
-func forkOf(file io.Reader) (f fork, err error) {
+func forkOf(file io.Reader, requests *claudecode.Requests) (f fork, err error) {
 	err = producers.Lines(file, "", schemas.WitnessTranscript, deaf{}, func(line int64, raw []byte) error {
 		if !bytes.Contains(raw, []byte(`"requestId":`)) {
 			return nil
@@ -35,7 +38,7 @@ func forkOf(file io.Reader) (f fork, err error) {
 		if l[0].Str != "assistant" || l[1].Str == "" {
 			return nil
 		}
-		if paid, own := l[2].Str, l[3].Str; paid != "" && paid != own {
+		if paid, own := cmp.Or(l[2].Str, requests.By(l[1].Str)), l[3].Str; paid != "" && paid != own {
 			if f.root == "" {
 				f.root = paid
 			}

@@ -84,7 +84,7 @@ func (r *reader) modelRequest(l *line, a *answer, text string) error {
 		return err
 	}
 	fact := cmp.Or(l.requestId, message)
-	if fact == "" || !a.usage.IsObject() {
+	if fact == "" || !a.usage.IsObject() && l.requestId == "" {
 		return nil
 	}
 	same := r.message.id == fact && r.message.usage == a.usage.Raw
@@ -94,6 +94,7 @@ func (r *reader) modelRequest(l *line, a *answer, text string) error {
 	}
 	r.message.id, r.message.usage, r.message.text = strings.Clone(fact), strings.Clone(a.usage.Raw), told || text != ""
 
+	r.made.Made(l.requestId, l.scene.Session)
 	l.scene.Request = l.requestId
 	e := r.maker.Event(&l.scene, schemas.KindModelRequest)
 	e.Success = schemas.SomeBool(true)
@@ -141,8 +142,10 @@ func (r *reader) subRequests(l *line, a *answer, fact, message string) (err erro
 		e := r.maker.Event(&l.scene, schemas.KindModelRequest)
 		e.Success = schemas.SomeBool(true)
 		b := &e.Body.Model
-		tokens(b, a.usage) // how it was served
-		*b = schemas.ModelBody{Speed: b.Speed, ServiceTier: b.ServiceTier, InferenceGeo: b.InferenceGeo}
+		if source == "compaction" { // by the same model, served alike
+			tokens(b, a.usage)
+			*b = schemas.ModelBody{Speed: b.Speed, ServiceTier: b.ServiceTier, InferenceGeo: b.InferenceGeo}
+		}
 		tokens(b, iteration)
 		b.Model, b.QuerySource = cmp.Or(iteration.Get("model").Str, a.model.Str), source
 		if message != "" {
@@ -157,8 +160,9 @@ func (r *reader) subRequests(l *line, a *answer, fact, message string) (err erro
 // maxIterations is the most sub-requests of one message that are taken.
 const maxIterations = 100
 
-// tokens reads a usage block. The classes do not overlap: what is written to a
-// cache counts by lifetime where the block splits it (contract §3.3).
+// tokens reads a usage block. The classes do not overlap, but for what is written
+// to a cache: that counts by lifetime, and where the block does not split all of
+// it (contract §3.3) as a whole, too.
 func tokens(b *schemas.ModelBody, usage gjson.Result) {
 	var cache, server gjson.Result
 	usage.ForEach(func(key, v gjson.Result) bool {
@@ -188,10 +192,8 @@ func tokens(b *schemas.ModelBody, usage gjson.Result) {
 	})
 	b.TokenCacheWrite5m = claudecode.Count(cache.Get("ephemeral_5m_input_tokens"))
 	b.TokenCacheWrite1h = claudecode.Count(cache.Get("ephemeral_1h_input_tokens"))
-	if split := b.TokenCacheWrite5m.Value + b.TokenCacheWrite1h.Value; b.TokenCacheWrite5m.Valid || b.TokenCacheWrite1h.Valid {
-		if b.TokenCacheWrite.Value -= split; b.TokenCacheWrite.Value <= 0 {
-			b.TokenCacheWrite = schemas.OptLong{}
-		}
+	if b.TokenCacheWrite5m.Value+b.TokenCacheWrite1h.Value >= b.TokenCacheWrite.Value && (b.TokenCacheWrite5m.Valid || b.TokenCacheWrite1h.Valid) {
+		b.TokenCacheWrite = schemas.OptLong{}
 	}
 	b.WebSearches = claudecode.Count(server.Get("web_search_requests"))
 	b.WebFetches = claudecode.Count(server.Get("web_fetch_requests"))

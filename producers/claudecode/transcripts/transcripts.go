@@ -38,7 +38,7 @@ func ReadFile(ctx context.Context, path string, options claudecode.Options, sink
 	if r.run != nil {
 		err = r.meta(strings.TrimSuffix(path, ".jsonl") + ".meta.json")
 	} else {
-		r.fork, err = forkOf(file)
+		r.fork, err = forkOf(file, options.Requests)
 	}
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
@@ -61,6 +61,7 @@ func ReadFile(ctx context.Context, path string, options claudecode.Options, sink
 // reader is what must be known of the lines before.
 type reader struct {
 	maker   *claudecode.Maker
+	made    *claudecode.Requests
 	sink    producers.Sink
 	folder  string // under projects/
 	session string // by the file's name
@@ -78,7 +79,7 @@ type reader struct {
 
 func newReader(path string, options claudecode.Options, sink producers.Sink) *reader {
 	r := &reader{
-		maker: claudecode.NewMaker(schemas.WitnessTranscript, sink, options), sink: sink,
+		maker: claudecode.NewMaker(schemas.WitnessTranscript, sink, options), made: options.Requests, sink: sink,
 		session: strings.TrimSuffix(filepath.Base(path), ".jsonl"),
 		prompts: map[string]string{}, calls: map[string]*claudecode.Call{}, copied: map[string]bool{},
 	}

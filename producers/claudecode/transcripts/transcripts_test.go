@@ -172,10 +172,10 @@ func TestPlaceholdersEndWithVersion2_1_40(t *testing.T) {
 }
 
 func TestCacheWritesCountByLifetimeOnce(t *testing.T) {
-	for usage, want := range map[string][3]int64{ // unknown lifetime, 5 minutes, an hour; -1 is not told
+	for usage, want := range map[string][3]int64{ // whole where the split is not, 5 minutes, an hour; -1 is not told
 		`{"cache_creation_input_tokens":5}`: {5, -1, -1},
 		`{"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":3}}`: {-1, 2, 3},
-		`{"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_5m_input_tokens":2}}`:                               {3, 2, -1},
+		`{"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_5m_input_tokens":2}}`:                               {5, 2, -1},
 		`{"cache_creation_input_tokens":-5}`:  {-1, -1, -1},
 		`{"cache_creation_input_tokens":"5"}`: {-1, -1, -1},
 	} {

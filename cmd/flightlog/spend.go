@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flightlog/flightlog/processors/spend"
+)
+
+func spendCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "spend",
+		Short: "What the agents cost, proved and reconciled: report, check, reconcile",
+		Long: `Adds up what model requests cost, from the signed rows of the topic enriched
+and, for what is older, from an archive. Sums are exact, in nano-dollars; what
+has no price is shown apart, and kinds of money are never added
+(docs/spend.md).`,
+	}
+	c.AddCommand(spendReportCommand(), spendCheckCommand(), spendReconcileCommand())
+	return family(c)
+}
+
+// maxGroups is how many cells a sum may have: some hundred MB.
+const maxGroups = 1_000_000
+
+// spendPeriod is the flags that say which facts are meant, and where their rows
+// are.
+type spendPeriod struct {
+	place
+	month, first, last, asOfText string
+	archive                      string
+
+	from, to time.Time // facts that occurred in [from, to)
+	asOf     time.Time // rows that were appended before; zero = all there are
+	now      time.Time
+}
+
+func (p *spendPeriod) flags(c *cobra.Command) {
+	p.place.flags(c)
+	f := c.Flags()
+	f.StringVar(&p.month, "month", "", "facts of a month (UTC), as 2026-11")
+	f.StringVar(&p.first, "from", "", "facts since a day (2026-11-23) or a time (2026-11-23T10:00:00Z)")
+	f.StringVar(&p.last, "to", "", "facts before a day or a time (default now)")
+	f.StringVar(&p.asOfText, "as-of", "", "only rows that were appended before a day or a time: what a report of then said")
+	f.StringVar(&p.archive, "archive", "", "archive with what the topic does not hold any more ('flightlog sink files --archive')")
+}
+
+// parse reads the flags, and reports everything that is wrong with them.
+func (p *spendPeriod) parse() error {
+	p.now = time.Now().Truncate(time.Microsecond)
+	var errs []error
+	read := func(flag, text string, into *time.Time) {
+		t, err := parseTime(flag, text)
+		errs, *into = append(errs, err), t
+	}
+	switch {
+	case p.month != "" && (p.first != "" || p.last != ""):
+		errs = append(errs, errors.New("give --month, or --from and --to"))
+	case p.month != "":
+		m, err := time.Parse("2006-01", p.month)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot use --month %q: want a month such as 2026-11", p.month))
+		}
+		p.from, p.to = m, m.AddDate(0, 1, 0)
+	case p.first == "":
+		errs = append(errs, errors.New("say which period: --month, or --from and --to"))
+	default:
+		read("from", p.first, &p.from)
+		if p.to = p.now.UTC(); p.last != "" {
+			read("to", p.last, &p.to)
+		}
+	}
+	if p.asOfText != "" {
+		read("as-of", p.asOfText, &p.asOf)
+	}
+	if errors.Join(errs...) == nil && !p.from.Before(p.to) {
+		errs = append(errs, fmt.Errorf("the period from %s to %s is empty", when(p.from), when(p.to)))
+	}
+	return errors.Join(errs...)
+}
+
+// parseTime reads a flag that is a day or a time.
+func parseTime(flag, text string) (time.Time, error) {
+	for _, layout := range [...]string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("cannot use --%s %q: want a day such as 2026-11-23, or a time such as 2026-11-23T10:00:00Z", flag, text)
+}
+
+// holds tells whether a fact occurred in the period.
+func (p *spendPeriod) holds(occurredAt int64) bool {
+	return p.from.UnixMicro() <= occurredAt && occurredAt < p.to.UnixMicro()
+}
+
+// run opens the installation and calls work.
+func (p *spendPeriod) run(ctx context.Context, work func(ctx context.Context, in *installation) error) error {
+	in, err := p.look(ctx)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return work(ctx, in)
+}
+
+// when is a time as reports have it.
+func when(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// parseDimensions reads --by.
+func parseDimensions(names []string) (by []spend.Dimension, err error) {
+	var errs []error
+	for _, name := range names {
+		d, err := spend.ParseDimension(name)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("cannot use --by %s: %w", name, err))
+		case slices.Contains(by, d):
+			errs = append(errs, fmt.Errorf("--by names %s twice", name))
+		}
+		by = append(by, d)
+	}
+	return by, errors.Join(errs...)
+}
+
+// dimensionNames lists what --by takes.
+func dimensionNames() string {
+	var names []string
+	for _, d := range spend.Dimensions() {
+		names = append(names, d.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// usd is an exact sum in dollars, with at least two decimals.
+func usd(nano int64) string {
+	sign, n := "", uint64(nano)
+	if nano < 0 {
+		sign, n = "-", -n
+	}
+	decimals := strings.TrimRight(fmt.Sprintf("%09d", n%1e9), "0")
+	return fmt.Sprintf("%s%d.%s", sign, n/1e9, decimals+strings.Repeat("0", max(0, 2-len(decimals))))
+}
