@@ -157,6 +157,43 @@ func TestWhatHasAgedOutIsNoViolation(t *testing.T) {
 	clean(t, run(t, w, w.options()))
 }
 
+func TestARestatementOfSessionsWhoseArchiveIsGoneVerifiesClean(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sendStep(0, 6)
+	stop, _ := w.work()
+	for _, pause := range []time.Duration{time.Hour, 26 * time.Hour} {
+		w.folded()
+		w.pass(pause)
+		w.tick()
+	}
+	w.folded()
+	stop()
+	stop, _ = w.work()
+	w.routed() // what has left
+	for p := range partitions {
+		closed := broker.Log{Topic: broker.Closed, Partition: p}
+		end, err := w.End(t.Context(), closed)
+		w.check(err)
+		if end == 0 {
+			t.Fatal("nothing has left")
+		}
+		w.Expire(closed, end)
+	}
+	w.restate()
+	stop()
+	stop, _ = w.work()
+	w.routed()
+	stop()
+	r := run(t, w, w.options())
+	clean(t, r)
+	for _, p := range r.Partitions {
+		if p.Rows[broker.DeadLetters] != p.Counts.Dead+6 || p.Replayed != p.Commits {
+			t.Errorf("partition %d: rows %v, %d dead, %d of %d commits folded again", p.Partition, p.Rows, p.Counts.Dead, p.Replayed, p.Commits)
+		}
+	}
+}
+
 // middle is the position in the middle of a log.
 func middle(t *testing.T, b broker.Broker, of broker.Log) uint64 {
 	t.Helper()

@@ -218,6 +218,9 @@ func (w *world) live() {
 		w.pass(pause)
 		w.tick()
 		w.folded()
+		if n == 3 { // most sessions have left
+			w.restate()
+		}
 		if n < 6 && n != 2 { // while the sessions are open, and when they have left
 			w.sendStep(10+n, sessions/(n+1))
 		}
@@ -234,6 +237,17 @@ func (w *world) live() {
 func (w *world) routed() {
 	w.t.Helper()
 	w.until("routed", func(_ int, c *schemas.Commit) bool { return c.Routed == c.CommitNumber-1 && len(c.Outputs) == 0 })
+}
+
+// restate has all that was told said anew by a directory that is in force.
+func (w *world) restate() {
+	w.t.Helper()
+	version, _, err := engine.ApplyConfig(w.t.Context(), w, "directory", []byte("user,team\n*,everybody\n"), "test", w.clock.Load())
+	w.check(err)
+	w.pass(2 * time.Minute)
+	_, err = engine.Restate(w.t.Context(), w, engine.Restatement{Kind: "directory", Version: version, Reason: "test"})
+	w.check(err)
+	w.folded()
 }
 
 // options of a verification after the end.
