@@ -36,9 +36,10 @@ type run struct {
 	consumed    int // messages of the queue folded to their end
 }
 
-// empty is a slice that folds nothing and changes nothing but the head.
+// empty is a slice that folds nothing and changes nothing but the head. What was
+// due stays due.
 func (p *partition) empty() *slice {
-	s := &slice{head: p.head.clone()}
+	s := &slice{head: p.head.clone(), more: p.due()}
 	for i, l := range p.lanes {
 		s.runs[i] = run{first: l.next, next: l.next}
 	}

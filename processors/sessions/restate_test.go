@@ -159,7 +159,15 @@ func TestEveryClosedSessionIsRestated(t *testing.T) {
 	first := bill(said(t, h))
 	configure(t, h, "prices", 2, timesFactor(t, 2))
 	tell(t, h, story()) // events go on to be folded meanwhile
+	h.Now++
+	asked := h.Now
 	restate(t, h, engine.Restatement{Kind: "prices", Version: 2, Reason: "dearer"})
+	left := false // from the last commit back: some session was still to come
+	for _, c := range slices.Backward(h.Commits) {
+		if left = left || len(c.Reloads) > 0; left && !c.More && c.Now >= asked {
+			t.Errorf("commit %d says that nothing is left to do", c.CommitNumber)
+		}
+	}
 	if got, want := bill(said(t, h)), 2*first; got < want {
 		t.Errorf("the bill is %d, want at least %d", got, want)
 	}
