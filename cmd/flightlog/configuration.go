@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,8 +23,11 @@ import (
 // Prices and directory are configuration: versions in the topic config that
 // partitions are pointed to (DESIGN §5).
 
-// maxConfiguration is the most that a file of ours may hold, bytes.
-const maxConfiguration = 16 << 20
+const (
+	maxConfigurationFile = 16 << 20  // bytes of a file that is read
+	maxConfiguration     = 896 << 10 // bytes of a text that is applied
+	maxReason            = 256       // bytes of a restatement's reason
+)
 
 // readConfiguration reads a file that a person wrote; "-" is standard input.
 func readConfiguration(name string) ([]byte, error) {
@@ -35,14 +40,36 @@ func readConfiguration(name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxConfiguration+1))
+	text, err := io.ReadAll(io.LimitReader(in, maxConfigurationFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxConfiguration {
-		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxConfiguration>>20)
+	if len(text) > maxConfigurationFile {
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxConfigurationFile>>20)
 	}
 	return text, nil
+}
+
+// fits is an error for a text that is too long to be applied.
+func fits(what string, text []byte) error {
+	if len(text) > maxConfiguration {
+		return fmt.Errorf("%s has %d bytes, may have %d", what, len(text), maxConfiguration)
+	}
+	return nil
+}
+
+// lookIfAny is look, and nil where the data folder has no data yet.
+func (p *place) lookIfAny(ctx context.Context) (*installation, error) {
+	if p.broker == "" {
+		folder, err := dataFolder(p.data)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(filepath.Join(folder, "broker")); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	return p.look(ctx)
 }
 
 // configurations are the versions of a kind that were applied, oldest first.
@@ -80,8 +107,13 @@ func operator() string {
 	return name + "@" + host
 }
 
-// applyText applies a text and says what came of it.
+// applyText applies a text and says what came of it. The same text once more
+// points partitions to its version that were missed.
 func applyText(ctx context.Context, c *cobra.Command, b broker.Broker, kind string, text []byte, asJSON bool) error {
+	before, err := configurations(ctx, b, kind)
+	if err != nil {
+		return err
+	}
 	version, missed, err := engine.ApplyConfig(ctx, b, kind, text, operator(), time.Now().UnixMicro())
 	if err != nil {
 		if len(missed) > 0 {
@@ -93,16 +125,23 @@ func applyText(ctx context.Context, c *cobra.Command, b broker.Broker, kind stri
 	if err != nil {
 		return err
 	}
-	in := newestOf(all)
-	effective := time.UnixMicro(in.EffectiveAt).UTC()
+	effective := time.UnixMicro(newestOf(all).EffectiveAt).UTC()
+	last := newestOf(before)
+	isNew := last == nil || last.Version != version
 	if asJSON {
-		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"kind": kind, "version": version, "effective_at": effective, "bytes": len(text)})
+		return printJSON(c.OutOrStdout(), map[string]any{"kind": kind, "version": version, "new": isNew, "effective_at": effective, "bytes": len(text)})
 	}
-	when := "in force since " + effective.Format(time.RFC3339)
-	if left := time.Until(effective); left > 0 {
-		when = fmt.Sprintf("in force in %v, for what is appended from %s on", left.Round(time.Second), effective.Format(time.RFC3339))
+	left := time.Until(effective)
+	switch since := effective.Format(time.RFC3339); {
+	case !isNew && left > 0:
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s: nothing new: version %d, in force in %v\n", kind, version, left.Round(time.Second))
+	case !isNew:
+		_, err = fmt.Fprintf(c.OutOrStdout(), "%s: nothing new: version %d since %s\n", kind, version, since)
+	default:
+		_, err = fmt.Fprintf(c.OutOrStdout(), `%s: version %d, in force in %v, for what is appended from %s on
+what was told before stays as it is; 'flightlog %s restate --since DAY' says it anew
+`, kind, version, max(0, left).Round(time.Second), since, kind)
 	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: version %d, %s\nwhat was told before stays as it is; 'flightlog %s restate --since DAY' says it anew\n", kind, version, when, kind)
 	return err
 }
 
@@ -110,13 +149,12 @@ func applyText(ctx context.Context, c *cobra.Command, b broker.Broker, kind stri
 func restateCommand(kind, what string) *cobra.Command {
 	var at place
 	var since, reason string
-	var version int64
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "restate --since DAY --reason TEXT",
 		Short: "Say earlier facts anew by the newest version, as signed corrections",
 		Long: `Asks the processors to say every fact that occurred since a day anew by the newest
-version that was applied (or by --version), where that makes a difference to ` + what + `.
+version that was applied, where that makes a difference to ` + what + `.
 
 Nothing is overwritten: each change is a row that takes the earlier one back and
 a new one, with the reason in the column restatement, so that a report as of
@@ -129,6 +167,9 @@ holds for facts that come later, and for these only if they are restated again.`
 			if since == "" || reason == "" {
 				return errors.New("give --since and --reason")
 			}
+			if len(reason) > maxReason {
+				return fmt.Errorf("--reason has %d bytes, may have %d", len(reason), maxReason)
+			}
 			from, err := parseSince(since, time.Now())
 			if err != nil {
 				return err
@@ -138,36 +179,35 @@ holds for facts that come later, and for these only if they are restated again.`
 				return err
 			}
 			defer in.Close()
-			r := engine.Restatement{Kind: kind, Version: version, Since: from, Reason: reason}
-			return in.restate(c.Context(), c, r, asJSON)
+			return in.restate(c.Context(), c, engine.Restatement{Kind: kind, Since: from, Reason: reason}, asJSON)
 		},
 	}
 	at.flags(c)
 	c.Flags().StringVar(&since, "since", "", "facts that occurred since then: a day (2026-11-01, UTC), a time, or a duration (90m)")
-	c.Flags().StringVar(&reason, "reason", "", "why, in a few words; rows show it")
-	c.Flags().Int64Var(&version, "version", 0, "version to go by (default: the newest)")
+	c.Flags().StringVar(&reason, "reason", "", "why, in a few words (256 bytes); rows show it")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-// restate waits until the version is in force, asks, and waits until all is
-// said.
+// notApplied tells that no version of a kind was applied.
+func notApplied(kind string) error {
+	verb := "was"
+	if kind == "prices" {
+		verb = "were"
+	}
+	return fmt.Errorf("no %s %s applied: 'flightlog %s apply' comes first", kind, verb, kind)
+}
+
+// restate waits until the newest version is in force, asks, and waits until all
+// is said.
 func (in *installation) restate(ctx context.Context, c *cobra.Command, r engine.Restatement, asJSON bool) error {
 	all, err := configurations(ctx, in.broker, r.Kind)
 	if err != nil {
 		return err
 	}
 	by := newestOf(all)
-	for i := range all {
-		if all[i].Version == r.Version {
-			by = &all[i]
-		}
-	}
-	switch {
-	case by == nil:
-		return fmt.Errorf("no %s were applied: 'flightlog %s apply' comes first", r.Kind, r.Kind)
-	case r.Version != 0 && by.Version != r.Version:
-		return fmt.Errorf("there is no version %d of %s: the newest is %d", r.Version, r.Kind, by.Version)
+	if by == nil {
+		return notApplied(r.Kind)
 	}
 	r.Version = by.Version
 	if left := time.Until(time.UnixMicro(by.EffectiveAt)); left > 0 {
@@ -191,6 +231,10 @@ func (in *installation) restate(ctx context.Context, c *cobra.Command, r engine.
 		})
 	}
 	started := time.Now()
+	before, err := in.ends(ctx)
+	if err != nil {
+		return err
+	}
 	positions, err := engine.Restate(ctx, in.broker, r)
 	if err != nil {
 		return fmt.Errorf("%w; ask again: what is said is not said twice", err)
@@ -201,11 +245,70 @@ func (in *installation) restate(ctx context.Context, c *cobra.Command, r engine.
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "partition %d of %d is restated\n", p+1, len(positions))
 	}
-	if asJSON {
-		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"kind": r.Kind, "version": r.Version,
-			"since": time.UnixMicro(r.Since).UTC(), "reason": r.Reason, "seconds": time.Since(started).Seconds()})
+	rows, err := in.restatedSince(ctx, before, fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason))
+	if err != nil {
+		return fmt.Errorf("all is restated, but cannot count how many rows: %w", err)
 	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), "restated by version %d of %s what occurred since %s, in %v\n", r.Version, r.Kind,
-		time.UnixMicro(r.Since).UTC().Format(time.RFC3339), time.Since(started).Round(time.Millisecond))
+	if asJSON {
+		return printJSON(c.OutOrStdout(), map[string]any{"kind": r.Kind, "version": r.Version, "since": time.UnixMicro(r.Since).UTC(),
+			"reason": r.Reason, "rows": rows, "seconds": time.Since(started).Seconds()})
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "restated by version %d of %s what occurred since %s, in %v: %d facts have a new row\n", r.Version, r.Kind,
+		time.UnixMicro(r.Since).UTC().Format(time.RFC3339), time.Since(started).Round(time.Millisecond), rows)
 	return err
+}
+
+// ends are the positions of the last rows, by partition.
+func (in *installation) ends(ctx context.Context) (ends []uint64, err error) {
+	n, err := in.broker.Partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ends = make([]uint64, n)
+	for p := range ends {
+		if ends[p], err = in.broker.End(ctx, broker.Log{Topic: broker.Enriched, Partition: p}); err != nil {
+			return nil, err
+		}
+	}
+	return ends, nil
+}
+
+// restatedSince counts the rows after some positions that say a fact anew for a
+// reason.
+func (in *installation) restatedSince(ctx context.Context, after []uint64, why string) (count int, err error) {
+	ends, err := in.ends(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var frame schemas.EnrichedFrame
+	seen := map[schemas.Id]bool{} // the topic may hold a row twice
+	for p, end := range ends {
+		if end <= after[p] {
+			continue
+		}
+		r, err := in.broker.Read(ctx, broker.Log{Topic: broker.Enriched, Partition: p}, after[p])
+		if err != nil {
+			return 0, err
+		}
+		for at := uint64(0); err == nil && at < end; {
+			var m broker.Message
+			if m, err = r.Next(ctx); err != nil {
+				break
+			}
+			at = m.Position
+			if err = frame.DecodeMessage(m.Payload); err != nil {
+				break
+			}
+			for i := range frame.Rows {
+				if row := &frame.Rows[i]; row.Sign > 0 && strings.Contains(row.Restatement, why) {
+					seen[row.RowId] = true
+				}
+			}
+		}
+		r.Close()
+		if err != nil {
+			return 0, err
+		}
+	}
+	return len(seen), nil
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/directory"
 )
 
@@ -35,52 +39,134 @@ settings name, or none.`,
 	return family(c)
 }
 
-func readDirectory(name string) ([]byte, *directory.Directory, error) {
+// readDirectory reads a file that can be applied. One without a line can only if
+// that is allowed.
+func readDirectory(name string, allowEmpty bool) ([]byte, *directory.Directory, error) {
 	text, err := readConfiguration(name)
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := fits(name, text); err != nil {
+		return nil, nil, err
+	}
 	d, err := directory.Parse(text)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%s: %w", name, err)
+	case d.Len() == 0 && !allowEmpty:
+		err = fmt.Errorf("%s has no line, so that nobody is in a team: 'flightlog directory apply --allow-empty' takes it", name)
+	}
 	return text, d, err
 }
 
+// appliedDirectory is the newest version, nil and 0 if there is none. A text
+// that is none counts as the version before it, as it does for rows.
+func appliedDirectory(ctx context.Context, b broker.Broker) (*directory.Directory, int64, error) {
+	all, err := configurations(ctx, b, "directory")
+	for _, c := range slices.Backward(all) {
+		d, fault := directory.Parse(c.Text)
+		if fault == nil {
+			return d, c.Version, err
+		}
+		slog.Warn("a version of the directory cannot be used, the one before it counts", "version", c.Version, "error", fault)
+	}
+	return nil, 0, err
+}
+
 func directoryCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var at place
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "check FILE",
-		Short: "Say every fault of a directory file",
+		Short: "Say every fault of a directory file, and what it would change",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			_, d, err := readDirectory(args[0])
-			if err == nil {
-				_, err = fmt.Fprintf(c.OutOrStdout(), "%d people and domains\n", d.Len())
+			_, d, err := readDirectory(args[0], false)
+			if err != nil {
+				return err
 			}
-			return err
+			var before *directory.Directory
+			var version int64
+			in, err := at.lookIfAny(c.Context())
+			if err != nil {
+				return err
+			}
+			if in != nil {
+				defer in.Close()
+				if before, version, err = appliedDirectory(c.Context(), in.broker); err != nil {
+					return err
+				}
+			}
+			return printDirectoryChange(c.OutOrStdout(), before, version, d, asJSON)
 		},
 	}
+	at.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, with all names")
+	return c
+}
+
+// printDirectoryChange says who is new, left or changed.
+func printDirectoryChange(out io.Writer, before *directory.Directory, version int64, after *directory.Directory, asJSON bool) error {
+	change := after.Since(before)
+	if asJSON {
+		return printJSON(out, struct {
+			Against int64 `json:"against_version"` // 0 = nothing was applied
+			Listed  int   `json:"listed"`
+			directory.Change
+		}{version, after.Len(), change})
+	}
+	against := "no directory was applied"
+	if version > 0 {
+		against = fmt.Sprintf("against version %d", version)
+	}
+	fmt.Fprintf(out, "%d people and domains; %s: %d added, %d removed, %d changed\n", after.Len(), against, len(change.Added), len(change.Removed), len(change.Changed))
+	const most = 20
+	for _, kind := range []struct {
+		what  string
+		names []string
+	}{{"added", change.Added}, {"removed", change.Removed}, {"changed", change.Changed}} {
+		for _, name := range kind.names[:min(most, len(kind.names))] {
+			fmt.Fprintf(out, "  %s %s\n", kind.what, printable(name))
+		}
+		if more := len(kind.names) - most; more > 0 {
+			fmt.Fprintf(out, "  %s, and %d more\n", kind.what, more)
+		}
+	}
+	return nil
 }
 
 func directoryApplyCommand() *cobra.Command {
 	var at place
-	var asJSON bool
+	var dryRun, allowEmpty, asJSON bool
 	c := &cobra.Command{
-		Use:     "apply FILE",
-		Short:   "Make a file the next version of the directory, in force in a minute",
-		Example: `  flightlog directory apply teams.csv`,
-		Args:    cobra.ExactArgs(1),
+		Use:   "apply FILE",
+		Short: "Make a file the next version of the directory, in force in a minute",
+		Example: `  flightlog directory apply teams.csv --dry-run
+  flightlog directory apply teams.csv`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			text, _, err := readDirectory(args[0])
+			text, d, err := readDirectory(args[0], allowEmpty)
 			if err != nil {
 				return err
 			}
-			in, err := at.open(c.Context())
+			in, err := at.look(c.Context())
 			if err != nil {
 				return err
 			}
 			defer in.Close()
+			if dryRun {
+				before, version, err := appliedDirectory(c.Context(), in.broker)
+				if err != nil {
+					return err
+				}
+				return printDirectoryChange(c.OutOrStdout(), before, version, d, asJSON)
+			}
 			return applyText(c.Context(), c, in.broker, "directory", text, asJSON)
 		},
 	}
 	at.flags(c)
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, and change nothing")
+	c.Flags().BoolVar(&allowEmpty, "allow-empty", false, "take a file without a line: nobody is in a team any more")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -108,7 +194,7 @@ func directoryFindCommand() *cobra.Command {
 			version := int64(0)
 			if file != "" {
 				var err error
-				if _, d, err = readDirectory(file); err != nil {
+				if _, d, err = readDirectory(file, true); err != nil {
 					return err
 				}
 			} else {
@@ -117,27 +203,21 @@ func directoryFindCommand() *cobra.Command {
 					return err
 				}
 				defer in.Close()
-				all, err := configurations(c.Context(), in.broker, "directory")
-				if err != nil {
+				if d, version, err = appliedDirectory(c.Context(), in.broker); err != nil {
 					return err
 				}
-				last := newestOf(all)
-				if last == nil {
-					return fmt.Errorf("no directory was applied: 'flightlog directory apply FILE' comes first")
+				if version == 0 {
+					return notApplied("directory")
 				}
-				if d, err = directory.Parse(last.Text); err != nil {
-					return err
-				}
-				version = last.Version
 			}
 			team, billing := d.Find(args[0], when)
 			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"user": args[0], "at": time.UnixMicro(when).UTC(), "team": team, "billing": billing.String(), "version": version})
+				return printJSON(c.OutOrStdout(), map[string]any{"user": args[0], "at": time.UnixMicro(when).UTC(), "team": team, "billing": billing.String(), "version": version})
 			}
 			if team == "" {
-				team = "no team"
+				team = "no team (rows then have the team that the client's own settings name, if any)"
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s, billing %s\n", args[0], team, billing)
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s, billing %s\n", printable(args[0]), printable(team), billing)
 			return err
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,6 +137,9 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 			return nil, cause(ctx, err)
 		}
 	}
+	if err := in.madeBefore(ctx, sources); err != nil {
+		return nil, cause(ctx, err)
+	}
 	redacting := redaction.NewSink(mode, behind)
 	bar := progress(sources, "importing")
 	var bytes int64
@@ -187,6 +191,29 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 	result.Out, result.Seconds = o.out, time.Since(started).Seconds()
 	result.Unread = errors.Join(unread...)
 	return result, nil
+}
+
+// madeBefore tells the readers of transcripts which sessions have made requests
+// by the rows that there are, so that a copy of a history counts no more in this
+// import than it did in an earlier one.
+func (in *installation) madeBefore(ctx context.Context, sources []source) error {
+	i := slices.IndexFunc(sources, func(s source) bool { return s.requests != nil })
+	if i < 0 {
+		return nil
+	}
+	requests := sources[i].requests // of all
+	var frame schemas.EnrichedFrame
+	return rows(ctx, in.broker, broker.Enriched, func(payload []byte) error {
+		if err := frame.DecodeMessage(payload); err != nil {
+			return err
+		}
+		for j := range frame.Rows {
+			if r := &frame.Rows[j]; r.Kind == schemas.KindModelRequest && r.Sign > 0 {
+				requests.Made(r.RequestId, r.SessionId)
+			}
+		}
+		return nil
+	})
 }
 
 // cause is why the import ended: a processor's failure rather than the

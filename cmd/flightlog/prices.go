@@ -1,18 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/pricing"
@@ -37,24 +42,20 @@ priced before changes only by 'flightlog prices restate'.`,
 	return family(c)
 }
 
-// readPrices merges files with the builtin list.
+// readPrices merges files with the builtin list, to what can be applied.
 func readPrices(names []string) ([]byte, *pricing.Table, error) {
-	files := [][]byte{pricing.BuiltinText()}
+	files := []pricing.File{{Name: "list of this release", Text: pricing.BuiltinText()}}
 	for _, name := range names {
 		text, err := readConfiguration(name)
 		if err != nil {
 			return nil, nil, err
 		}
-		if _, err := pricing.Merge(text); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
-		}
-		files = append(files, text)
+		files = append(files, pricing.File{Name: name, Text: text})
 	}
-	text, err := pricing.Merge(files...)
-	if err != nil {
-		return nil, nil, err
+	text, t, err := pricing.Join(files...)
+	if err == nil {
+		err = fits("the list of this release with your files", text)
 	}
-	t, err := pricing.Parse(text, 0)
 	return text, t, err
 }
 
@@ -79,34 +80,27 @@ func (s *priceSource) tables(ctx context.Context) (tables []*pricing.Table, err 
 		_, t, err := readPrices(s.files)
 		return append(tables, t), err
 	}
-	if s.broker == "" {
-		folder, err := dataFolder(s.data)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(filepath.Join(folder, "broker")); err != nil {
-			return tables, nil // nothing was ever applied
-		}
-	}
-	in, err := s.look(ctx)
-	if err != nil {
-		return nil, err
+	in, err := s.lookIfAny(ctx)
+	if in == nil {
+		return tables, err // nothing was ever applied
 	}
 	defer in.Close()
 	applied, err := appliedPrices(ctx, in.broker)
 	return append(tables, applied...), err
 }
 
-// appliedPrices are the versions that were applied, oldest first.
+// appliedPrices are the versions that were applied, oldest first. A text that
+// is none counts as the version before it, as it does for rows.
 func appliedPrices(ctx context.Context, b broker.Broker) (tables []*pricing.Table, err error) {
 	all, err := configurations(ctx, b, "prices")
 	if err != nil {
 		return nil, err
 	}
 	for i := range all {
-		t, err := pricing.Parse(all[i].Text, all[i].Version)
-		if err != nil {
-			return nil, fmt.Errorf("version %d: %w", all[i].Version, err)
+		t, fault := pricing.Parse(all[i].Text, all[i].Version)
+		if fault != nil {
+			slog.Warn("a version of the prices cannot be used, the one before it counts", "version", all[i].Version, "error", fault)
+			continue
 		}
 		tables = append(tables, t)
 	}
@@ -130,10 +124,41 @@ func (s *priceSource) table(ctx context.Context) (*pricing.Table, error) {
 	return t, nil
 }
 
+// priceList is a table, or a part of one, in the form of a prices file.
+type priceList struct {
+	Unit       string            `json:"unit"`
+	Aliases    map[string]string `json:"aliases"`
+	Rows       []pricing.Row     `json:"rows"`
+	Contracted []pricing.Row     `json:"contracted"`
+}
+
+func newPriceList(list, contracted []pricing.Row, aliases map[string]string) *priceList {
+	l := &priceList{pricing.Unit, aliases, list, contracted}
+	if l.Aliases == nil {
+		l.Aliases = map[string]string{}
+	}
+	l.Rows, l.Contracted = append([]pricing.Row{}, list...), append([]pricing.Row{}, contracted...)
+	return l
+}
+
+func (l *priceList) empty() bool { return len(l.Rows)+len(l.Contracted)+len(l.Aliases) == 0 }
+
+// of is the part of some models: those whose names hold a text.
+func (l *priceList) of(model string) *priceList {
+	rows := func(rows []pricing.Row) []pricing.Row {
+		return slices.DeleteFunc(slices.Clone(rows), func(r pricing.Row) bool {
+			return !slices.ContainsFunc(r.Models, func(name string) bool { return strings.Contains(name, model) || name == "*" })
+		})
+	}
+	aliases := maps.Clone(l.Aliases)
+	maps.DeleteFunc(aliases, func(_, target string) bool { return !strings.Contains(target, model) })
+	return newPriceList(rows(l.Rows), rows(l.Contracted), aliases)
+}
+
 func pricesLsCommand() *cobra.Command {
 	var s priceSource
 	var model string
-	var asJSON bool
+	var wide, asJSON bool
 	c := &cobra.Command{
 		Use:   "ls",
 		Short: "List the prices",
@@ -146,30 +171,45 @@ func pricesLsCommand() *cobra.Command {
 				return err
 			}
 			list, contracted := t.Rows()
-			list, contracted = rowsOf(list, model), rowsOf(contracted, model)
-			if asJSON {
-				return printJSON(c.OutOrStdout(), map[string]any{"version": t.Version(), "unit": "nano-USD per token, and per search", "rows": list, "contracted": contracted})
+			all := newPriceList(list, contracted, t.Aliases())
+			shown := all.of(model)
+			head, notes := fmt.Sprintf("version %d", t.Version()), c.OutOrStdout()
+			if len(s.files) > 0 {
+				head = "not applied: the list of this release with " + printable(strings.Join(s.files, ", "))
 			}
-			return printPrices(c.OutOrStdout(), t.Version(), list, contracted)
+			if asJSON {
+				notes = c.ErrOrStderr()
+			} else {
+				fmt.Fprintf(notes, "%s; USD per million tokens, web search per thousand\n\n", head)
+			}
+			switch {
+			case all.empty():
+				fmt.Fprintln(notes, "no price was known then")
+			case len(shown.Rows) == 0:
+				fmt.Fprintf(notes, "the list has no model whose name holds %q\n", model)
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), shown)
+			}
+			return shown.print(c.OutOrStdout(), wide)
 		},
 	}
 	s.flags(c)
 	c.Flags().StringVar(&model, "model", "", "only rows of models whose names hold this")
+	c.Flags().BoolVar(&wide, "wide", false, "do not cut the sources")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, in the form of a prices file")
 	return c
 }
 
-func rowsOf(rows []pricing.Row, model string) []pricing.Row {
-	return slices.DeleteFunc(slices.Clone(rows), func(r pricing.Row) bool {
-		return !slices.ContainsFunc(r.Models, func(name string) bool { return strings.Contains(name, model) || name == "*" })
-	})
-}
-
-func printPrices(out io.Writer, version int64, list, contracted []pricing.Row) error {
-	fmt.Fprintf(out, "version %d; USD per million tokens, web search per thousand\n\n", version)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MODELS\tFOR\tINPUT\tOUTPUT\tWRITE 5M\tWRITE 1H\tREAD\tSEARCH\tVALID\tKNOWN\tSOURCE")
-	for i, rows := range [][]pricing.Row{list, contracted} {
+// print writes the list for a person, with the sources whole or cut to what the
+// terminal has room for.
+func (l *priceList) print(out io.Writer, wide bool) error {
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	if len(l.Rows)+len(l.Contracted) > 0 {
+		fmt.Fprintln(w, "MODELS\tFOR\tINPUT\tOUTPUT\tWRITE 5M\tWRITE 1H\tREAD\tSEARCH\tVALID\tKNOWN\tSOURCE")
+	}
+	for i, rows := range [][]pricing.Row{l.Rows, l.Contracted} {
 		for _, r := range rows {
 			var for_ []string
 			if i == 1 {
@@ -189,7 +229,7 @@ func printPrices(out io.Writer, version int64, list, contracted []pricing.Row) e
 			if r.RegionalSurcharge {
 				for_ = append(for_, "regional x1.1")
 			}
-			fmt.Fprintf(w, "%s\t%s\t", strings.Join(r.Models, " "), strings.Join(for_, ", "))
+			fmt.Fprintf(w, "%s\t%s\t", printable(strings.Join(r.Models, " ")), printable(strings.Join(for_, ", ")))
 			if r.PercentOfList != 0 {
 				fmt.Fprintf(w, "%s %% of list\t\t\t\t\t\t", strconv.FormatFloat(float64(r.PercentOfList)/100, 'f', -1, 64))
 			} else {
@@ -198,10 +238,54 @@ func printPrices(out io.Writer, version int64, list, contracted []pricing.Row) e
 				}
 				fmt.Fprintf(w, "%s\t", thousandths(r.WebSearch/1000))
 			}
-			fmt.Fprintf(w, "%s to %s\t%s to %s\t%s\n", r.ValidFrom, r.ValidTo, r.KnownFrom, r.KnownTo, r.Source)
+			fmt.Fprintf(w, "%s to %s\t%s to %s\t%s\n", r.ValidFrom, r.ValidTo, r.KnownFrom, r.KnownTo, printable(r.Source))
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	table := text.String()
+	if !wide {
+		table = cutSources(table, terminalWidth(out))
+	}
+	if _, err := io.WriteString(out, table); err != nil {
+		return err
+	}
+	for i, alias := range slices.Sorted(maps.Keys(l.Aliases)) {
+		if i == 0 {
+			fmt.Fprintln(out, "\nALIASES")
+		}
+		fmt.Fprintf(out, "%s = %s\n", printable(alias), printable(l.Aliases[alias]))
+	}
+	return nil
+}
+
+// terminalWidth is the width of a terminal, 0 for what is none.
+func terminalWidth(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 0
+}
+
+// cutSources cuts the last column of a table to what is left of a width, but to
+// no less than a few words; to 60 characters if there is no width.
+func cutSources(table string, width int) string {
+	lines := strings.Split(table, "\n")
+	before, _, _ := strings.Cut(lines[0], "SOURCE")
+	begin := utf8.RuneCountInString(before)
+	end := begin + 60
+	if width > 0 {
+		end = max(begin+20, width)
+	}
+	for i, line := range lines {
+		if characters := []rune(line); len(characters) > end {
+			lines[i] = string(characters[:end-1]) + "…"
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // thousandths writes nano-dollars per token as USD per million.
@@ -209,6 +293,7 @@ func thousandths(n int64) string { return strconv.FormatFloat(float64(n)/1000, '
 
 func pricesCheckCommand() *cobra.Command {
 	var at place
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Say every fault of prices files, and what they would change",
@@ -226,22 +311,29 @@ func pricesCheckCommand() *cobra.Command {
 			if err := t.Continues(before); err != nil {
 				return err
 			}
-			return printChange(c.OutOrStdout(), before, t)
+			return printChange(c.OutOrStdout(), before, t, asJSON)
 		},
 	}
 	at.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-// printChange says which rows are new, and which were given up.
-func printChange(out io.Writer, before, after *pricing.Table) error {
-	list, contracted := after.News(before)
-	if len(list)+len(contracted) == 0 {
+// printChange says which rows and aliases are new, and which rows were given up.
+func printChange(out io.Writer, before, after *pricing.Table, asJSON bool) error {
+	news := newPriceList(after.News(before))
+	if asJSON {
+		return printJSON(out, struct {
+			Against int64 `json:"against_version"`
+			*priceList
+		}{before.Version(), news})
+	}
+	if news.empty() {
 		_, err := fmt.Fprintf(out, "nothing new against version %d\n", before.Version())
 		return err
 	}
-	fmt.Fprintf(out, "new or given up against version %d:\n", before.Version())
-	return printPrices(out, before.Version()+1, list, contracted)
+	fmt.Fprintf(out, "new or given up against version %d; USD per million tokens, web search per thousand\n\n", before.Version())
+	return news.print(out, false)
 }
 
 func pricesApplyCommand() *cobra.Command {
@@ -263,7 +355,7 @@ upgrade that knows new prices.`,
 			if err != nil {
 				return err
 			}
-			in, err := at.open(c.Context())
+			in, err := at.look(c.Context())
 			if err != nil {
 				return err
 			}
@@ -277,7 +369,7 @@ upgrade that knows new prices.`,
 				return err
 			}
 			if dryRun {
-				return printChange(c.OutOrStdout(), before, t)
+				return printChange(c.OutOrStdout(), before, t, asJSON)
 			}
 			return applyText(c.Context(), c, in.broker, "prices", text, asJSON)
 		},
@@ -293,6 +385,7 @@ func pricesExplainCommand() *cobra.Command {
 	var r pricing.Request
 	var when, id string
 	var asJSON bool
+	asked := []string{"model", "org", "platform", "speed", "tier", "geo"}
 	c := &cobra.Command{
 		Use:   "explain",
 		Short: "Say how the price of a request comes about",
@@ -301,10 +394,18 @@ func pricesExplainCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if id != "" {
+				for _, name := range append(asked, "file", "as-of", "at") {
+					if c.Flags().Changed(name) {
+						return fmt.Errorf("--%s has no meaning with --request, which is explained as it was priced", name)
+					}
+				}
 				return explainRow(c.Context(), c, &s, id, asJSON)
 			}
 			if r.Model == "" {
 				return fmt.Errorf("give --model and what was used, or --request")
+			}
+			if err := believable(&r); err != nil {
+				return err
 			}
 			r.OccurredAt = time.Now().UnixMicro()
 			if when != "" {
@@ -318,32 +419,64 @@ func pricesExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printExplanation(c.OutOrStdout(), t.Explain(&r), asJSON)
+			e := t.Explain(&r)
+			if asJSON {
+				return printJSON(c.OutOrStdout(), newExplanation(&e))
+			}
+			return printExplanation(c.OutOrStdout(), &e)
 		},
 	}
 	s.flags(c)
 	f := c.Flags()
-	f.StringVar(&id, "request", "", "request_id of a request in the topic enriched; all other flags but --as-of and --file say where to look")
+	f.StringVar(&id, "request", "", "request_id of a request in the topic enriched; goes with flags that say where to look")
 	f.StringVar(&when, "at", "", "when it happened: a day or a time (default now)")
 	f.StringVar(&r.Model, "model", "", "model, by any id that a platform uses for it")
 	f.StringVar(&r.Org, "org", "", "organisation, for its contracted prices")
-	f.StringVar(&r.Platform, "platform", "", "firstParty, bedrock, vertex or foundry")
-	f.StringVar(&r.Speed, "speed", "", "fast")
-	f.StringVar(&r.ServiceTier, "tier", "", "batch")
-	f.StringVar(&r.InferenceGeo, "geo", "", "us")
-	for _, n := range []struct {
-		name string
-		at   *int64
-		help string
-	}{
-		{"input", &r.Input, "tokens neither read from nor written to a cache"}, {"output", &r.Output, "tokens, thinking included"},
-		{"cache-read", &r.CacheRead, "tokens"}, {"cache-write-5m", &r.CacheWrite5m, "tokens"}, {"cache-write-1h", &r.CacheWrite1h, "tokens"},
-		{"cache-write", &r.CacheWriteUnsplit, "tokens written to a cache of unknown lifetime"}, {"web-searches", &r.WebSearches, "server web searches"},
-	} {
+	f.StringVar(&r.Platform, "platform", "", strings.Join(pricing.Platforms, ", "))
+	f.StringVar(&r.Speed, "speed", "", strings.Join(pricing.Speeds, ", "))
+	f.StringVar(&r.ServiceTier, "tier", "", strings.Join(pricing.ServiceTiers, ", "))
+	f.StringVar(&r.InferenceGeo, "geo", "", strings.Join(pricing.InferenceGeos, ", "))
+	for _, n := range counts(&r) {
 		f.Int64Var(n.at, n.name, 0, n.help)
+		asked = append(asked, n.name)
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// requestCount is a flag for how much of a class a request used.
+type requestCount struct {
+	name string
+	at   *int64
+	help string
+}
+
+func counts(r *pricing.Request) []requestCount {
+	return []requestCount{
+		{"input", &r.Input, "tokens neither read from nor written to a cache"}, {"output", &r.Output, "tokens, thinking included"},
+		{"cache-read", &r.CacheRead, "tokens"}, {"cache-write-5m", &r.CacheWrite5m, "tokens"}, {"cache-write-1h", &r.CacheWrite1h, "tokens"},
+		{"cache-write", &r.CacheWriteUnsplit, "tokens written to a cache of unknown lifetime"}, {"web-searches", &r.WebSearches, "server web searches"},
+	}
+}
+
+// believable is an error for a request that nothing can be priced of, whatever
+// the prices.
+func believable(r *pricing.Request) error {
+	var faults []error
+	for _, word := range []struct {
+		name, value string
+		allowed     []string
+	}{{"platform", r.Platform, pricing.Platforms}, {"speed", r.Speed, pricing.Speeds}, {"tier", r.ServiceTier, pricing.ServiceTiers}, {"geo", r.InferenceGeo, pricing.InferenceGeos}} {
+		if word.value != "" && !slices.Contains(word.allowed, word.value) {
+			faults = append(faults, fmt.Errorf("cannot use --%s %q: want one of %s", word.name, word.value, strings.Join(word.allowed, ", ")))
+		}
+	}
+	for _, n := range counts(r) {
+		if *n.at < 0 || *n.at > pricing.MaxCount {
+			faults = append(faults, fmt.Errorf("cannot use --%s %d: want 0 to %d", n.name, *n.at, int64(pricing.MaxCount)))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // explainRow explains the figures of a request in the topic, by the version of
@@ -389,14 +522,19 @@ func explainRow(ctx context.Context, c *cobra.Command, s *priceSource, id string
 			}
 		}
 		e := t.Explain(pricedBy(row, t))
-		if !asJSON {
-			fmt.Fprintf(c.OutOrStdout(), "%s %s, %s, %s by version %d of the prices\n", row.QuerySource, row.RequestId,
+		if asJSON {
+			x := newExplanation(&e)
+			x.Request = &explainedRow{row.RequestId, row.QuerySource, time.UnixMicro(row.OccurredAt).UTC(), row.CostGrade.String(), optional(row.CostNanoUsd), row.Restatement}
+			err = printJSON(c.OutOrStdout(), x)
+		} else {
+			fmt.Fprintf(c.OutOrStdout(), "%s %s, %s, %s by version %d of the prices\n", printable(row.QuerySource), printable(row.RequestId),
 				time.UnixMicro(row.OccurredAt).UTC().Format(time.RFC3339Nano), row.CostGrade, row.PriceVersion)
 			if row.Restatement != "" {
-				fmt.Fprintf(c.OutOrStdout(), "restated: %s\n", row.Restatement)
+				fmt.Fprintf(c.OutOrStdout(), "restated: %s\n", printable(row.Restatement))
 			}
+			err = printExplanation(c.OutOrStdout(), &e)
 		}
-		if err := printExplanation(c.OutOrStdout(), e, asJSON); err != nil {
+		if err != nil {
 			return err
 		}
 		if e.Cost.NanoUsd != row.CostNanoUsd {
@@ -428,16 +566,63 @@ func pricedBy(row *schemas.Enriched, t *pricing.Table) *pricing.Request {
 	return r
 }
 
-func printExplanation(out io.Writer, e pricing.Explanation, asJSON bool) error {
-	if asJSON {
-		return printJSON(out, e)
+// explanation is a pricing.Explanation in JSON.
+type explanation struct {
+	Request       *explainedRow   `json:"request,omitempty"`
+	Model         string          `json:"model"`
+	PriceVersion  int64           `json:"price_version"` // 0 = of files that were not applied
+	Grade         string          `json:"cost_grade"`
+	NanoUsd       *int64          `json:"cost_nano_usd"`
+	MaxNanoUsd    *int64          `json:"cost_nano_usd_max"`
+	ContractedUsd *int64          `json:"cost_contracted_nano_usd"`
+	Terms         []explainedTerm `json:"terms"`
+	Factors       []string        `json:"factors"`
+	List          *pricing.Row    `json:"list_row"`
+	Contracted    *pricing.Row    `json:"contracted_row"`
+}
+
+// explainedRow is what the row of a request says.
+type explainedRow struct {
+	RequestId   string    `json:"request_id"`
+	QuerySource string    `json:"query_source"`
+	OccurredAt  time.Time `json:"occurred_at"`
+	Grade       string    `json:"cost_grade"`
+	NanoUsd     *int64    `json:"cost_nano_usd"`
+	Restatement string    `json:"restatement"`
+}
+
+type explainedTerm struct {
+	Class   string `json:"class"`
+	Count   int64  `json:"count"`
+	Rate    int64  `json:"rate_nano_usd"`
+	NanoUsd int64  `json:"nano_usd"`
+}
+
+func newExplanation(e *pricing.Explanation) *explanation {
+	x := &explanation{Model: e.Model, PriceVersion: e.Cost.PriceVersion, Grade: e.Cost.Grade.String(), NanoUsd: optional(e.Cost.NanoUsd),
+		MaxNanoUsd: optional(e.Cost.MaxNanoUsd), ContractedUsd: optional(e.Cost.ContractedNanoUsd),
+		Terms: []explainedTerm{}, Factors: append([]string{}, e.Factors...), List: e.List, Contracted: e.Contracted}
+	for _, t := range e.Terms {
+		x.Terms = append(x.Terms, explainedTerm(t))
 	}
+	return x
+}
+
+// optional is a number or null.
+func optional(n schemas.OptLong) *int64 {
+	if !n.Valid {
+		return nil
+	}
+	return &n.Value
+}
+
+func printExplanation(out io.Writer, e *pricing.Explanation) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(out, "model %s", e.Model)
+	fmt.Fprintf(out, "model %s", printable(e.Model))
 	if e.List == nil {
 		fmt.Fprintf(out, ": no list price is known\n")
 	} else {
-		fmt.Fprintf(out, ", list price valid %s to %s, known from %s\n  %s\n", e.List.ValidFrom, e.List.ValidTo, e.List.KnownFrom, e.List.Source)
+		fmt.Fprintf(out, ", list price valid %s to %s, known from %s\n  %s\n", e.List.ValidFrom, e.List.ValidTo, e.List.KnownFrom, printable(e.List.Source))
 		for _, t := range e.Terms {
 			fmt.Fprintf(w, "  %s\t%d\tx %d nano-USD\t= %s USD\t\n", t.Class, t.Count, t.Rate, usd(t.NanoUsd))
 		}
@@ -457,7 +642,7 @@ func printExplanation(out io.Writer, e pricing.Explanation, asJSON bool) error {
 		fmt.Fprintln(out)
 	}
 	if e.Contracted != nil {
-		fmt.Fprintf(out, "  contracted: %s USD (%s)\n", usd(e.Cost.ContractedNanoUsd.Value), e.Contracted.Source)
+		fmt.Fprintf(out, "  contracted: %s USD (%s)\n", usd(e.Cost.ContractedNanoUsd.Value), printable(e.Contracted.Source))
 	}
 	return nil
 }

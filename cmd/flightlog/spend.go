@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,7 @@ func (p *spendPeriod) parse() error {
 	}
 	if p.asOfText != "" {
 		read("as-of", p.asOfText, &p.asOf)
+		errs = append(errs, p.past("as-of", p.asOf))
 	}
 	if errors.Join(errs...) == nil && !p.from.Before(p.to) {
 		errs = append(errs, fmt.Errorf("the period from %s to %s is empty", when(p.from), when(p.to)))
@@ -93,6 +95,52 @@ func parseTime(flag, text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("cannot use --%s %q: want a day such as 2026-11-23, or a time such as 2026-11-23T10:00:00Z", flag, text)
+}
+
+// past refuses a time that is not yet.
+func (p *spendPeriod) past(flag string, t time.Time) error {
+	if t.After(p.now) {
+		return fmt.Errorf("cannot use --%s %s: it is in the future", flag, when(t))
+	}
+	return nil
+}
+
+// spendSpan is the period that is told, and of when.
+type spendSpan struct {
+	From time.Time  `json:"from"`
+	To   time.Time  `json:"to"` // the first moment that does not belong to it
+	Over bool       `json:"over"`
+	AsOf *time.Time `json:"as_of"` // null = all rows there are
+}
+
+func (p *spendPeriod) span() spendSpan {
+	s := spendSpan{From: p.from, To: p.to, Over: p.to.Before(p.now)}
+	if !p.asOf.IsZero() {
+		s.AsOf = &p.asOf
+	}
+	return s
+}
+
+func (s *spendSpan) head(w io.Writer) {
+	over, asOf := "", "all rows there are"
+	if !s.Over {
+		over = ", which is not over"
+	}
+	if s.AsOf != nil {
+		asOf = "rows that were appended before " + when(*s.AsOf)
+	}
+	fmt.Fprintf(w, "period\tfrom %s to before %s%s\nas of\t%s\n", when(s.From), when(s.To), over, asOf)
+}
+
+// nothingSpent is said where a period has no facts.
+const nothingSpent = "no model requests in this period"
+
+// wholeFacts refuses sums that no whole facts come to.
+func wholeFacts(faults []string) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("rows are missing or wrong, so the sums cannot be told ('flightlog spend check' says more): %s", faults[0])
 }
 
 // holds tells whether a fact occurred in the period.
@@ -117,6 +165,7 @@ func when(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 func parseDimensions(names []string) (by []spend.Dimension, err error) {
 	var errs []error
 	for _, name := range names {
+		name = strings.TrimSpace(name)
 		d, err := spend.ParseDimension(name)
 		switch {
 		case err != nil:

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/flightlog/flightlog/loadtest/recordings"
+	"github.com/flightlog/flightlog/processors/spend"
 )
 
 // recorded imports all recordings into a home of its own, and gives the rows.
@@ -114,7 +115,7 @@ func TestSpendReportIsWhatTheRowsSay(t *testing.T) {
 	}
 
 	text := run(t, home, "spend", "report", "--month", "2026-11", "--by", "team,model")
-	for _, want := range []string{"which is not over", "generation", "watermark", "claude-zephyr-9, billing unknown: 1 requests, 1000 tokens in", "unattributed  ", "estimated", "unknown (list)", "total"} {
+	for _, want := range []string{"which is not over", "generation", "watermark", "claude-zephyr-9, billing unknown: 1 requests, 1000 tokens in", "unattributed  ", "estimated", "unknown (list)", "total", "server tools", "at least 0.0"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the table does not say %q:\n%s", want, text)
 		}
@@ -123,8 +124,17 @@ func TestSpendReportIsWhatTheRowsSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	column, sum, want := slices.Index(records[0], "cost_nano_usd"), int64(0), int64(0)
+	column, sum, want, unpriced := slices.Index(records[0], "cost_nano_usd"), int64(0), int64(0), 0
 	for _, record := range records[1:] {
+		if priced := slices.Index(records[0], "priced_requests"); record[priced] == "0" {
+			for _, name := range []string{"cost_nano_usd", "cost_nano_usd_max", "cost_contracted_nano_usd", "cost_client_nano_usd", "average_nano_usd", "cost_nano_usd_unpriced", "cost_nano_usd_measured"} {
+				if cell := record[slices.Index(records[0], name)]; cell != "" && name != "cost_client_nano_usd" {
+					t.Errorf("%s without a price is %q in csv", name, cell)
+				}
+			}
+			unpriced++
+			continue
+		}
 		n, err := strconv.ParseInt(record[column], 10, 64)
 		if err != nil {
 			t.Fatal(err)
@@ -134,13 +144,13 @@ func TestSpendReportIsWhatTheRowsSay(t *testing.T) {
 	for _, r := range rows {
 		want += r.number("sign") * r.number("cost_nano_usd")
 	}
-	if sum != want || want == 0 {
-		t.Errorf("csv comes to %d, the rows to %d", sum, want)
+	if sum != want || want == 0 || unpriced != 1 {
+		t.Errorf("%d lines are unpriced, csv comes to %d, the rows to %d", unpriced, sum, want)
 	}
 	if out := run(t, home, "spend", "check", "--month", "2026-11"); !strings.Contains(out, "67 sums of") || !strings.Contains(out, "every sum agrees") {
 		t.Errorf("check says %s", out)
 	}
-	if out := run(t, home, "spend", "report", "--month", "2026-10"); !strings.Contains(out, "; 0 rows") || strings.Contains(out, "not over") {
+	if out := run(t, home, "spend", "report", "--month", "2026-10"); !strings.Contains(out, "; 0 rows") || strings.Contains(out, "not over") || !strings.HasSuffix(out, "\nno model requests in this period\n") {
 		t.Errorf("a month without facts: %s", out)
 	}
 }
@@ -148,16 +158,21 @@ func TestSpendReportIsWhatTheRowsSay(t *testing.T) {
 func TestSpendSaysWhatIsWrongWithItsFlags(t *testing.T) {
 	home := t.TempDir()
 	for args, wants := range map[string][]string{
-		"report":                                       {"say which period"},
-		"report --month 2026-11 --from 2026-01":        {"give --month, or"},
-		"report --month november":                      {"--month \"november\""},
-		"report --from yesterday --as-of x":            {"--from \"yesterday\"", "--as-of \"x\""},
-		"report --from 2026-11-02 --to 2026-11-01":     {"is empty"},
-		"report --month 2026-11 --by colour,user,user": {"there is no dimension \"colour\"", "names user twice"},
-		"report --month 2026-11 --format xml":          {"want table, csv or json"},
-		"check --month 2026-11":                        {"there is no data in"},
-		"reconcile --month 2026-11 --usage none":       {"there is no data in"},
-		"forecast":                                     {"unknown command"},
+		"report":                                            {"say which period"},
+		"report --month 2026-11 --from 2026-01":             {"give --month, or"},
+		"report --month november":                           {"--month \"november\""},
+		"report --from yesterday --as-of x":                 {"--from \"yesterday\"", "--as-of \"x\""},
+		"report --from 2026-11-02 --to 2026-11-01":          {"is empty"},
+		"report --month 2026-11 --by colour,user,user":      {"there is no dimension \"colour\"", "names user twice"},
+		"report --month 2026-11 --format xml":               {"want table, csv or json"},
+		"check --month 2026-11":                             {"there is no data in"},
+		"reconcile --month 2026-11 --usage none":            {"there is no data in"},
+		"report --month 2026-11 --json --format csv":        {"give --json or --format csv"},
+		"report --month 2026-11 --as-of 2999-01-01":         {"cannot use --as-of 2999-01-01T00:00:00Z: it is in the future"},
+		"check --month 2026-11 --as-of 2999-01-01":          {"it is in the future"},
+		"report --from 2026-01-01 --last-report 2999-01-01": {"cannot use --last-report 2999-01-01T00:00:00Z: it is in the future"},
+		"report --month 2026-11 --json --format json":       {"there is no data in"},
+		"forecast": {"unknown command"},
 	} {
 		out, err := flightlogCommand(t, home, append([]string{"spend"}, strings.Fields(args)...)...).CombinedOutput()
 		for _, want := range wants {
@@ -165,6 +180,13 @@ func TestSpendSaysWhatIsWrongWithItsFlags(t *testing.T) {
 				t.Errorf("spend %s: %v, %q, want %q", args, err, out, want)
 			}
 		}
+	}
+}
+
+func TestDimensionsMayHaveBlanksBetween(t *testing.T) {
+	by, err := parseDimensions([]string{"team", " repo "})
+	if err != nil || !slices.Equal(by, []spend.Dimension{spend.Team, spend.Repo}) {
+		t.Errorf("%v, %v", by, err)
 	}
 }
 

@@ -34,6 +34,9 @@ func readMetrics(names []string) ([]*spend.Claim, error) {
 			return nil, fmt.Errorf("cannot read the metrics in %s: %w", name, err)
 		}
 	}
+	if len(names) > 0 && len(m.series) == 0 {
+		return nil, fmt.Errorf("cannot use the metrics in %s: there is no point of claude_code.token.usage or claude_code.cost.usage", strings.Join(names, ", "))
+	}
 	return m.claims()
 }
 
@@ -68,7 +71,7 @@ func (m *metricsFile) read(name string) error {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Buffer(make([]byte, 64<<10), producers.MaxLine)
-	n := 0
+	n, requests := 0, 0
 	for lines.Scan() {
 		n++
 		line := bytes.TrimSpace(lines.Bytes())
@@ -78,9 +81,15 @@ func (m *metricsFile) read(name string) error {
 		if err := m.line(line); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
+		requests++
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("line %d is longer than %d MiB", n+1, producers.MaxLine>>20)
+	} else if err != nil {
 		return fmt.Errorf("line %d: %w", n+1, err)
+	}
+	if requests == 0 {
+		return errors.New("it is empty")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -33,16 +34,7 @@ func (r *spendReport) write(format string, out, errs io.Writer) error {
 // head writes what goes before the groups.
 func (r *spendReport) head(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	over := ""
-	if !r.Over {
-		over = ", which is not over"
-	}
-	fmt.Fprintf(w, "period\tfrom %s to before %s%s\n", when(r.From), when(r.To), over)
-	asOf := "all rows there are"
-	if r.AsOf != nil {
-		asOf = "rows that were appended before " + when(*r.AsOf)
-	}
-	fmt.Fprintf(w, "as of\t%s\n", asOf)
+	r.spendSpan.head(w)
 	r.Sources.head(w)
 	for _, u := range r.Unpriced {
 		fmt.Fprintf(w, "%s\t%s, billing %s: %s\n", u.Grade, printable(u.Model), u.Billing, countText(u.Measures))
@@ -57,17 +49,21 @@ func (r *spendReport) head(out io.Writer) error {
 		fmt.Fprintln(w, "unattributed\tnothing")
 	}
 	for _, e := range r.Estimated {
-		bound := ""
 		if e.UnboundedRequests > 0 {
-			bound = fmt.Sprintf(", and more: %d of them have no upper bound", e.UnboundedRequests)
+			fmt.Fprintf(w, "estimated\tbilling %s: at least %s USD in %d requests, of which %d have no upper bound\n", e.Billing, usd(e.CostNanoUsd), e.Requests, e.UnboundedRequests)
+		} else {
+			fmt.Fprintf(w, "estimated\tbilling %s: %s to %s USD in %d requests\n", e.Billing, usd(e.CostNanoUsd), usd(e.CostNanoUsdMax), e.Requests)
 		}
-		fmt.Fprintf(w, "estimated\tbilling %s: %s to %s USD in %d requests%s\n", e.Billing, usd(e.CostNanoUsd), usd(e.CostNanoUsdMax), e.Requests, bound)
 	}
 	if len(r.Estimated) == 0 {
 		fmt.Fprintln(w, "estimated\tnothing")
 	}
 	r.Late.head(w)
-	fmt.Fprintln(w)
+	if len(r.Groups) == 0 {
+		fmt.Fprintf(w, "\n%s\n", nothingSpent)
+	} else {
+		fmt.Fprintln(w)
+	}
 	return w.Flush()
 }
 
@@ -85,7 +81,14 @@ func (s *spendSources) head(w io.Writer) {
 		if p.Watermark != nil {
 			read += ", watermark " + when(*p.Watermark)
 		}
-		fmt.Fprintf(w, "topic enriched/%d\tholds all since %s; %s; %d rows\n", p.Partition, held, read, p.Rows)
+		lost := ""
+		if p.LostUntil != nil {
+			lost = fmt.Sprintf(", for it has lost rows that it should have kept, up to those of %s", when(*p.LostUntil))
+		}
+		fmt.Fprintf(w, "topic enriched/%d\tholds all since %s%s; %s; %d rows\n", p.Partition, held, lost, read, p.Rows)
+	}
+	if s.Spare != "" {
+		fmt.Fprintf(w, "archive %s\tis of this installation, and was not needed: the topic holds all of the period\n", printable(s.Spare))
 	}
 	if a := s.Archive; a != nil {
 		from := "the topic's beginning"
@@ -104,7 +107,7 @@ func (l *spendLate) head(w io.Writer) {
 		l.Counts.New, moneyText(l.New), l.Counts.Corrected, moneyText(l.Corrected), l.Counts.Restated, moneyText(l.Restated),
 		l.Counts.Withdrawn, moneyText(l.Withdrawn))
 	for _, reason := range l.Reasons {
-		fmt.Fprintf(w, "restated\t%d × %s\n", reason.Count, printable(reason.Reason))
+		fmt.Fprintf(w, "restated\t%d × %s\n", reason.Count, cmp.Or(printable(reason.Reason), "(an earlier restatement does not hold any more)"))
 	}
 }
 
@@ -112,7 +115,11 @@ func (l *spendLate) head(w io.Writer) {
 func moneyText(changes []lateMoney) string {
 	var parts []string
 	for _, c := range changes {
-		parts = append(parts, fmt.Sprintf("%s USD %s", usd(c.Change[spend.CostNanoUsd]), c.Billing))
+		text := fmt.Sprintf("%s USD %s", usd(c.Change.Measures[spend.CostNanoUsd]), c.Billing)
+		if c.Change.Measures[spend.CostContractedNanoUsd] != 0 || c.Change.Measures[spend.ContractedRequests] != 0 {
+			text += fmt.Sprintf(" and %s USD contracted", usd(c.Change.Measures[spend.CostContractedNanoUsd]))
+		}
+		parts = append(parts, text)
 	}
 	if len(parts) == 0 {
 		return ""
@@ -128,11 +135,14 @@ func countText(m spend.Measures) string {
 
 // table writes the groups for a person.
 func (r *spendReport) table(out io.Writer) error {
+	if len(r.Groups) == 0 {
+		return nil // the head has said so
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, name := range r.By {
 		fmt.Fprintf(w, "%s\t", name)
 	}
-	fmt.Fprintln(w, "billing\trequests\tunpriced\tinput\toutput\tthinking\tcache read\tcache write\ttools\tUSD\tup to\teach\tcontracted USD\t")
+	fmt.Fprintln(w, "billing\trequests\tunpriced\tinput\toutput\tthinking\tcache read\tcache write\tserver tools\tUSD\tup to\teach\tcontracted USD\t")
 	line := func(names []string, g *spendGroup) {
 		m := g.Measures
 		for _, name := range names {
@@ -181,6 +191,14 @@ func (r *spendReport) names(g *spendGroup) (names []string) {
 // csvGrades are the grades that csv has columns for.
 var csvGrades = []schemas.CostGrade{schemas.CostGradeMeasured, schemas.CostGradeDerived, schemas.CostGradeEstimated, schemas.CostGradeUnpriced, schemas.CostGradeUnknown}
 
+// nanoCell is a figure of csv; empty where there is none.
+func nanoCell(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.FormatInt(*n, 10)
+}
+
 // csv writes the groups, without totals: they add up to them by billing.
 func (r *spendReport) csv(out io.Writer) error {
 	w := csv.NewWriter(out)
@@ -197,17 +215,17 @@ func (r *spendReport) csv(out io.Writer) error {
 	}
 	for _, g := range r.Groups {
 		record := append(r.names(g), g.Billing, g.Money)
-		for _, n := range g.Measures {
+		for m, n := range g.Measures {
+			if !g.Measures.Known(spend.Measure(m)) {
+				record = append(record, "")
+				continue
+			}
 			record = append(record, strconv.FormatInt(n, 10))
 		}
-		average := ""
-		if g.Average != nil {
-			average = strconv.FormatInt(*g.Average, 10)
-		}
-		record = append(record, average)
+		record = append(record, nanoCell(g.Average))
 		for _, grade := range csvGrades {
 			share := g.Grades[grade.String()]
-			record = append(record, strconv.FormatInt(share.Requests, 10), strconv.FormatInt(share.CostNanoUsd, 10))
+			record = append(record, strconv.FormatInt(share.Requests, 10), nanoCell(share.CostNanoUsd))
 		}
 		if err := w.Write(record); err != nil {
 			return err

@@ -63,7 +63,7 @@ Dimensions for --by: ` + dimensionNames() + ".",
 	o.flags(c)
 	f := c.Flags()
 	f.StringSliceVar(&o.byNames, "by", nil, "dimensions to break the sums down by; none = the totals by billing")
-	f.StringVar(&o.format, "format", "table", "table, csv or json")
+	f.StringVar(&o.format, "format", "", "table, csv or json (default table)")
 	f.BoolVar(&o.json, "json", false, "the same as --format json")
 	f.StringVar(&o.lastReportText, "last-report", "", "tell what was appended since a day or a time (default the end of the period, when it is over)")
 	return c
@@ -73,8 +73,13 @@ func (o *spendReportOptions) parse() error {
 	errs := []error{o.spendPeriod.parse()}
 	by, err := parseDimensions(o.byNames)
 	errs, o.by = append(errs, err), by
-	if o.json {
+	switch {
+	case o.json && o.format != "" && o.format != "json":
+		errs = append(errs, fmt.Errorf("give --json or --format %s", o.format))
+	case o.json:
 		o.format = "json"
+	case o.format == "":
+		o.format = "table"
 	}
 	if !slices.Contains([]string{"table", "csv", "json"}, o.format) {
 		errs = append(errs, fmt.Errorf("cannot use --format %q: want table, csv or json", o.format))
@@ -82,7 +87,7 @@ func (o *spendReportOptions) parse() error {
 	switch {
 	case o.lastReportText != "":
 		o.lastReport, err = parseTime("last-report", o.lastReportText)
-		errs = append(errs, err)
+		errs = append(errs, err, o.past("last-report", o.lastReport))
 	case o.to.Before(o.now):
 		o.lastReport = o.to
 	}
@@ -91,10 +96,7 @@ func (o *spendReportOptions) parse() error {
 
 // spendReport is what spend report tells.
 type spendReport struct {
-	From         time.Time           `json:"from"`
-	To           time.Time           `json:"to"` // the first moment that does not belong to it
-	Over         bool                `json:"over"`
-	AsOf         *time.Time          `json:"as_of"` // null = all rows there are
+	spendSpan
 	Sources      *spendSources       `json:"sources"`
 	Unpriced     []spendUnpriced     `json:"unpriced"`
 	Unattributed []spendUnattributed `json:"unattributed"`
@@ -149,8 +151,8 @@ type lateCounts struct {
 
 // lateMoney is how the sums of one billing changed.
 type lateMoney struct {
-	Billing string         `json:"billing"`
-	Change  spend.Measures `json:"change"`
+	Billing string        `json:"billing"`
+	Change  spend.Changed `json:"change"`
 }
 
 // spendGroup is one line of the report.
@@ -168,8 +170,8 @@ type spendGroup struct {
 
 // gradeShare is the part of one grade in a group.
 type gradeShare struct {
-	Requests    int64 `json:"requests"`
-	CostNanoUsd int64 `json:"cost_nano_usd"`
+	Requests    int64  `json:"requests"`
+	CostNanoUsd *int64 `json:"cost_nano_usd"` // null = they have no price
 }
 
 // unattributedByDefault are told of where --by names no dimension that
@@ -211,11 +213,15 @@ func (o *spendReportOptions) report(ctx context.Context, in *installation) (*spe
 	if err := late.End(); err != nil {
 		return nil, err
 	}
-	report := &spendReport{From: o.from, To: o.to, Over: o.to.Before(o.now), Sources: sources, By: []string{},
-		Unpriced: []spendUnpriced{}, Unattributed: []spendUnattributed{}, Estimated: []spendEstimated{}}
-	if !o.asOf.IsZero() {
-		report.AsOf = &o.asOf
+	faults := slices.Concat(groups.Faults(), unpriced.Faults())
+	for _, d := range attributing {
+		faults = append(faults, nobodys[d].Faults()...)
 	}
+	if err := wholeFacts(faults); err != nil {
+		return nil, err
+	}
+	report := &spendReport{spendSpan: o.span(), Sources: sources, By: []string{},
+		Unpriced: []spendUnpriced{}, Unattributed: []spendUnattributed{}, Estimated: []spendEstimated{}}
 	for _, d := range o.by {
 		report.By = append(report.By, d.String())
 	}
@@ -271,7 +277,7 @@ func lateOf(since time.Time, late *spend.Late) (*spendLate, error) {
 			}
 		}
 		for _, billing := range slices.Sorted(maps.Keys(by)) {
-			*part.into = append(*part.into, lateMoney{billing.String(), *by[billing]})
+			*part.into = append(*part.into, lateMoney{billing.String(), spend.Changed{Measures: *by[billing]}})
 		}
 	}
 	return l, nil
@@ -299,7 +305,11 @@ func groupsOf(l *spend.Ledger) ([]*spendGroup, error) {
 		if err := g.Measures.Add(c.Measures); err != nil {
 			return nil, err
 		}
-		g.Grades[c.Grade.String()] = gradeShare{c.Measures[spend.Requests], c.Measures[spend.CostNanoUsd]}
+		share := gradeShare{Requests: c.Measures[spend.Requests]}
+		if c.Measures.Known(spend.CostNanoUsd) {
+			share.CostNanoUsd = &c.Measures[spend.CostNanoUsd]
+		}
+		g.Grades[c.Grade.String()] = share
 	}
 	all := slices.AppendSeq(make([]*spendGroup, 0, len(groups)), maps.Values(groups))
 	slices.SortFunc(all, func(a, b *spendGroup) int {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
-	"github.com/flightlog/flightlog/processors/sessions"
 	"github.com/flightlog/flightlog/schemas"
 	"github.com/flightlog/flightlog/sinks/delivery"
 	"github.com/flightlog/flightlog/sinks/files"
@@ -25,14 +24,16 @@ type spendSources struct {
 	Generation   int64             `json:"generation"` // the one that was read; two are never added
 	Installation string            `json:"installation"`
 	Topic        []*spendPartition `json:"topic"`
-	Archive      *spendArchive     `json:"archive"` // null = the topic holds all of it
+	Archive      *spendArchive     `json:"archive"`            // null = the topic holds all of it
+	Spare        string            `json:"archive_not_needed"` // folder of an archive that was given nevertheless
 }
 
 // spendPartition is what was read of one partition of the topic.
 type spendPartition struct {
 	Partition int        `json:"partition"`
-	HeldFrom  *time.Time `json:"held_from"` // append time since which it holds all; null = its beginning
-	First     *time.Time `json:"first"`     // append time of the first frame that was read; null = none was
+	HeldFrom  *time.Time `json:"held_from"`  // append time since which it holds all; null = its beginning
+	LostUntil *time.Time `json:"lost_until"` // about the append time of the last row before that, if the topic should still hold it
+	First     *time.Time `json:"first"`      // append time of the first frame that was read; null = none was
 	Last      *time.Time `json:"last"`
 	Watermark *time.Time `json:"watermark"` // of the last frame: no event older than this was expected any more
 	Rows      int64      `json:"rows"`      // of the period
@@ -141,80 +142,49 @@ func (r *spendReader) plan(ctx context.Context) error {
 		}
 		r.sources.Topic = append(r.sources.Topic, p)
 	}
+	var archive *files.Archive
+	if r.archive != "" { // a wrong one is told whether it is needed or not
+		if archive, err = r.openArchive(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case enough:
+		r.sources.Spare = r.archive
 		return nil
-	case r.archive == "":
-		return fmt.Errorf("cannot tell the facts from %s to %s: rows that were appended since %s are needed, and the topic holds all only since %s; give --archive with what is older",
-			when(r.from), when(r.to), when(needed), when(begins))
+	case archive == nil:
+		return fmt.Errorf("cannot tell the facts from %s to %s: rows that were appended since %s are needed, and the topic holds all only since %s%s; give --archive with what is older",
+			when(r.from), when(r.to), when(needed), when(begins), r.lost())
 	}
-	return r.planArchive(needed, begins)
+	return r.planArchive(archive, needed, begins)
 }
 
-// hold finds since when a partition of the topic holds everything: rows leave it
-// by age only, the oldest first.
-func (r *spendReader) hold(ctx context.Context, p *spendPartition) (err error) {
-	if p.end, err = r.broker.End(ctx, p.log); err != nil {
-		return err
-	}
-	var kept time.Duration
-	if k, ok := r.broker.(keeper); ok {
-		if kept, err = k.Kept(ctx, broker.Enriched); err != nil {
-			return err
+// lost says, in an error, that the topic has lost rows by something else than
+// age.
+func (r *spendReader) lost() string {
+	for _, p := range r.sources.Topic {
+		if p.LostUntil != nil {
+			return fmt.Sprintf(" (partition %d has lost rows that it should have kept, up to those of %s)", p.Partition, when(*p.LostUntil))
 		}
 	}
-	if p.end == 0 {
-		began, err := r.began(ctx, p.Partition)
-		if err != nil || kept == 0 || began.IsZero() || began.After(r.now.Add(-kept)) {
-			return err
-		}
-		p.held = r.now.Add(-kept).UTC()
-		return nil
-	}
-	m, err := following(ctx, r.broker, p.log, 0)
-	if err != nil {
-		return err
-	}
-	h, err := broker.RowsHeader(broker.Enriched, m.Payload)
-	if err != nil || h.PreviousCommit == 0 {
-		return err
-	}
-	p.held = time.UnixMicro(m.AppendedAt).UTC()
-	if aged := r.now.Add(-kept).UTC(); kept > 0 && aged.Before(p.held) {
-		p.held = aged
-	}
-	return nil
+	return ""
 }
 
-// began is when a processor committed for a partition for the first time, as
-// far as its log tells; zero if it never did.
-func (r *spendReader) began(ctx context.Context, partition int) (time.Time, error) {
-	var first time.Time
-	seen := errors.New("seen")
-	err := r.broker.History(ctx, sessions.New().Name(), partition, func(c *schemas.Commit) error {
-		if first = time.UnixMicro(c.Now); c.CommitNumber > 1 { // those before were purged
-			first = time.UnixMicro(0)
-		}
-		return seen
-	})
-	if errors.Is(err, seen) {
-		err = nil
+// openArchive opens the archive, which must be of this installation and
+// generation.
+func (r *spendReader) openArchive() (*files.Archive, error) {
+	archive, err := files.OpenArchive(r.archive)
+	if err == nil && archive.Installation() != r.sources.Installation {
+		err = fmt.Errorf("the archive in %s is of another installation or generation (%s) than the broker (%s, generation %d)",
+			r.archive, archive.Installation(), r.sources.Installation, r.sources.Generation)
 	}
-	return first, err
+	return archive, err
 }
 
 // planArchive chooses the archive's files, and sees to it that topic and archive
 // hold everything between them. Only complete files count: they hold whole
 // commits, so that a commit is either theirs or the topic's.
-func (r *spendReader) planArchive(needed, begins time.Time) error {
-	archive, err := files.OpenArchive(r.archive)
-	if err != nil {
-		return err
-	}
-	if archive.Installation() != r.sources.Installation {
-		return fmt.Errorf("the archive in %s is of another installation or generation (%s) than the broker (%s, generation %d)",
-			r.archive, archive.Installation(), r.sources.Installation, r.sources.Generation)
-	}
+func (r *spendReader) planArchive(archive *files.Archive, needed, begins time.Time) error {
 	covers, err := archive.Coverage(broker.Enriched)
 	if err != nil {
 		return err
@@ -227,8 +197,8 @@ func (r *spendReader) planArchive(needed, begins time.Time) error {
 		r.sources.Archive.Until = &covers.Until
 	}
 	if covers.Until.IsZero() || needed.Before(covers.From) || needed.After(covers.Until) {
-		return fmt.Errorf("cannot tell the facts from %s to %s: rows that were appended since %s are needed; the topic holds all only since %s, and the archive in %s %s",
-			when(r.from), when(r.to), when(needed), when(begins), r.archive, covers)
+		return fmt.Errorf("cannot tell the facts from %s to %s: rows that were appended since %s are needed; the topic holds all only since %s%s, and the archive in %s %s",
+			when(r.from), when(r.to), when(needed), when(begins), r.lost(), r.archive, covers)
 	}
 	for _, p := range r.sources.Topic {
 		p.closed = map[delivery.Source]int64{}

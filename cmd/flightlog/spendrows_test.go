@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -169,9 +170,16 @@ func TestSpendAddsArchiveAndTopicEachRowOnce(t *testing.T) {
 	w.say(t, 0, spent("5", 1, 1, clock(16, 0), "c", 4))
 	want := map[string]int64{"b": 1150, "c": 204, "unattributed": 7}
 	given := func(o *spendReportOptions) { o.archive = archive }
-	if r := wantCosts(t, "the topic is enough", w, want, given); r != nil && r.Sources.Archive != nil {
-		t.Error("the archive was read")
+	if r := wantCosts(t, "the topic is enough", w, want, given); r != nil {
+		var text bytes.Buffer
+		if err := r.write("table", &text, &text); err != nil || r.Sources.Archive != nil || r.Sources.Spare != archive || !strings.Contains(text.String(), "was not needed") {
+			t.Errorf("the archive was read: %v, %s", err, text.String())
+		}
 	}
+	wantRefused(t, "an archive that is none, and is not needed", w, "is no archive", func(o *spendReportOptions) { o.archive = t.TempDir() })
+	young := newWorld()
+	young.say(t, 0, spent("1", 1, 1, clock(12, 0), "a", 1))
+	wantRefused(t, "an archive of another installation that is not needed", young, "is of another installation or generation", given)
 
 	w.expire(t, clock(14, 0))
 	wantRefused(t, "without the archive", w, "the topic holds all only since 2026-06-01T14:05:00Z; give --archive", nil)
@@ -361,7 +369,7 @@ func TestSpendTellsWhatCameSinceTheLastReport(t *testing.T) {
 	archive := w.archived(t, filepath.Join(t.TempDir(), "archive"))
 	w.at = clock(16, 0)
 	restated := spent("3", 2, 1, clock(14, 0), "c", 300)
-	restated.Restatement = "prices 2: list was wrong"
+	restated.Restatement, restated.CostContractedNanoUsd = "prices 2: list was wrong", schemas.SomeLong(250)
 	w.say(t, 0, spent("3", 2, -1, clock(14, 0), "c", 200), restated)
 	w.say(t, 1, spent("2", 2, -1, clock(12, 1), "b", 1000))
 	w.say(t, 1, spent("9", 1, 1, clock(12, 2), "b", 5))
@@ -373,14 +381,14 @@ func TestSpendTellsWhatCameSinceTheLastReport(t *testing.T) {
 	if want := (lateCounts{New: 1, Corrected: 1, Restated: 1, Withdrawn: 1}); r.Late.Counts != want {
 		t.Errorf("%+v, want %+v", r.Late.Counts, want)
 	}
-	if got := r.Late.Restated[0].Change[spend.CostNanoUsd]; got != 100 || r.Late.New[0].Change[spend.CostNanoUsd] != 5 || r.Late.Withdrawn[0].Change[spend.CostNanoUsd] != -1000 {
+	if got := r.Late.Restated[0].Change.Measures[spend.CostNanoUsd]; got != 100 || r.Late.New[0].Change.Measures[spend.CostNanoUsd] != 5 || r.Late.Withdrawn[0].Change.Measures[spend.CostNanoUsd] != -1000 {
 		t.Errorf("%+v", r.Late)
 	}
 	if !reflect.DeepEqual(r.Late.Reasons, []spend.Reason{{Reason: "prices 2: list was wrong", Count: 1}}) {
 		t.Errorf("%v", r.Late.Reasons)
 	}
 	var text bytes.Buffer
-	if err := r.write("table", &text, &text); err != nil || !strings.Contains(text.String(), "1 new facts (0.000000005 USD unknown); 1 corrections; 1 restatements (0.0000001 USD unknown); 1 facts taken back (-0.000001 USD unknown)") {
+	if err := r.write("table", &text, &text); err != nil || !strings.Contains(text.String(), "1 new facts (0.000000005 USD unknown); 1 corrections; 1 restatements (0.0000001 USD unknown and 0.00000025 USD contracted); 1 facts taken back (-0.000001 USD unknown)") {
 		t.Errorf("%v, %s", err, text.String())
 	}
 	if r, err := w.report(t, func(o *spendReportOptions) { o.archive = archive }); err != nil || r.Late == nil || r.Late.Counts != (lateCounts{}) || !r.Over {
@@ -406,6 +414,105 @@ func TestSpendCheckNamesARetractionThatIsNot(t *testing.T) {
 	var text bytes.Buffer
 	if err := checked.print(&text); err != nil || !strings.Contains(text.String(), want) || strings.Contains(text.String(), "agrees") {
 		t.Errorf("%v, %s", err, text.String())
+	}
+}
+
+func TestSpendRefusesSumsWithRowsMissing(t *testing.T) {
+	w := historical(t)
+	w.say(t, 1, spent("4", 2, -1, clock(14, 1), "elsewhere", 7))
+	wantRefused(t, "report", w, `rows are missing or wrong, so the sums cannot be told ('flightlog spend check' says more): team "elsewhere", billing unknown, grade measured: -1 requests`, nil)
+	w = newWorld()
+	w.say(t, 1, spent("4", 2, -1, clock(14, 1), "a", 7))
+	if _, err := w.reconcile(t, nil); err == nil || !strings.Contains(err.Error(), "rows are missing or wrong") || !strings.Contains(err.Error(), "-1 requests") {
+		t.Errorf("reconcile: %v", err)
+	}
+}
+
+// reconcile is what spend reconcile tells of facts of June.
+func (w *world) reconcile(t *testing.T, change func(*spendReconcileOptions)) (*spendReconciled, error) {
+	t.Helper()
+	var o spendReconcileOptions
+	o.month = "2026-06"
+	if change != nil {
+		change(&o)
+	}
+	if err := o.parse(); err != nil {
+		t.Fatal(err)
+	}
+	return o.reconcile(t.Context(), &installation{broker: w})
+}
+
+// keptWorld is a world whose topic keeps rows for a time, and whose processor has
+// committed them.
+type keptWorld struct {
+	*world
+	kept time.Duration
+}
+
+func (w keptWorld) Kept(context.Context, string) (time.Duration, error) { return w.kept, nil }
+
+// commit makes a commit with rows of partition 0, through the processor's log.
+func (w keptWorld) commit(t *testing.T, rows ...schemas.Enriched) {
+	t.Helper()
+	o, err := w.Acquire(t.Context(), "sessions", 0, "worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Restore(t.Context(), func(*schemas.Commit) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	w.commits++
+	c := &schemas.Commit{Processor: "sessions", Generation: 1, CommitNumber: w.commits, Epoch: o.Epoch(), Owner: "worker", Now: w.at.UnixMicro(), Watermark: w.at.UnixMicro(),
+		Outputs: []schemas.Output{{Topic: broker.Enriched, Previous: w.last[0], Schema: int64(broker.RowSchema(broker.Enriched))}}}
+	for _, r := range rows {
+		c.Outputs[0].Rows = append(c.Outputs[0].Rows, r.AppendAvro(nil))
+	}
+	if err := o.Commit(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	w.last[0] = w.commits
+	if err := o.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w keptWorld) told(t *testing.T) (*spendReport, error) {
+	t.Helper()
+	o := spendReportOptions{format: "json"}
+	o.first = time.Now().Add(-48 * time.Hour).UTC().Format(time.DateOnly)
+	if err := o.parse(); err != nil {
+		t.Fatal(err)
+	}
+	return o.report(t.Context(), &installation{broker: w})
+}
+
+// TestATopicThatLostRowsWithinItsTimeIsSeen: a stream was purged, or is full.
+func TestATopicThatLostRowsWithinItsTimeIsSeen(t *testing.T) {
+	day := 24 * time.Hour
+	w := keptWorld{newWorld(), 30 * day}
+	w.at = time.Now().Add(-40 * day).UTC()
+	w.commit(t, spent("1", 1, 1, w.at, "a", 1))
+	w.at = time.Now().Add(-time.Hour).UTC()
+	w.commit(t, spent("2", 1, 1, w.at, "a", 2))
+	w.commit(t, spent("3", 1, 1, w.at, "a", 3))
+	last := w.at.Truncate(time.Microsecond)
+	w.expire(t, last)
+	r, err := w.told(t)
+	if err != nil {
+		t.Fatalf("what age took: %v", err)
+	}
+	if p := r.Sources.Topic[0]; p.LostUntil != nil || p.HeldFrom == nil || p.HeldFrom.After(time.Now().Add(-29*day)) {
+		t.Errorf("what age took: %+v", p)
+	}
+
+	w.at = time.Now().Add(-time.Minute).UTC()
+	w.expire(t, w.at) // after an hour
+	if _, err := w.told(t); err == nil || !strings.Contains(err.Error(), "partition 0 has lost rows that it should have kept, up to those of "+when(last)) {
+		t.Errorf("an empty topic: %v", err)
+	}
+	w.commit(t, spent("4", 1, 1, w.at, "a", 4)) // brings the rows of the last commit before it again, and no more
+	if _, err := w.told(t); err == nil || !strings.Contains(err.Error(), "holds all only since "+when(w.at.Truncate(time.Microsecond))+" (partition 0 has lost rows") {
+		t.Errorf("a topic that goes on: %v", err)
 	}
 }
 

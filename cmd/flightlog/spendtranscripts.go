@@ -18,46 +18,70 @@ import (
 
 // readCostStates reads the sums that the client left in transcripts: the last
 // line cost-state of each session, which is cumulative over its processes
-// (contract §3.3).
-func readCostStates(path string) ([]*spend.Claim, error) {
+// (contract §3.3). notes name lines that cannot be read: a client that was killed
+// leaves such. A path without any session is an error.
+func readCostStates(path string) (claims []*spend.Claim, notes []string, err error) {
 	if path == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	names, err := transcripts.Find(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var claims []*spend.Claim
+	sessions := false
 	for _, name := range names {
 		if strings.HasPrefix(filepath.Base(name), "agent-") {
 			continue // the session's file has the sums
 		}
-		c, err := readCostState(name)
+		c, bad, err := readCostState(name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		sessions = sessions || c.Session != ""
+		if bad != "" {
+			notes = append(notes, bad)
+			if c.Session == "" { // the file is named after it
+				c.Session = strings.TrimSuffix(filepath.Base(name), ".jsonl")
+			}
 		}
 		if c.Session != "" {
 			claims = append(claims, c)
 		}
 	}
-	return claims, nil
+	if !sessions {
+		return nil, nil, fmt.Errorf("cannot use the transcripts in %s: no line of %d files names a session%s", path, len(names), strings.Join(append([]string{""}, notes...), "; "))
+	}
+	return claims, notes, nil
 }
 
-// unread drops lines of a transcript that cannot be read: import makes dead
-// letters of them.
-type unread struct{}
+// unread notes the first line of a transcript that cannot be read: import makes
+// dead letters of them.
+type unread struct {
+	claim *spend.Claim
+	first string
+}
 
-func (unread) Event(*schemas.Event) error           { return nil }
-func (unread) DeadLetter(*schemas.DeadLetter) error { return nil }
+func (*unread) Event(*schemas.Event) error { return nil }
 
-func readCostState(name string) (*spend.Claim, error) {
+func (u *unread) DeadLetter(d *schemas.DeadLetter) error {
+	u.claim.Unread = true
+	if u.first == "" {
+		u.first = fmt.Sprintf("%s, line %s cannot be read: %s", d.Source, d.Position, d.Reason)
+	}
+	return nil
+}
+
+// readCostState reads one transcript; bad names its first line that cannot be
+// read.
+func readCostState(name string) (c *spend.Claim, bad string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a transcript: %w", err)
+		return nil, "", fmt.Errorf("cannot read a transcript: %w", err)
 	}
 	defer f.Close()
-	c := &spend.Claim{NoSum: true}
-	err = producers.Lines(f, name, schemas.WitnessTranscript, unread{}, func(_ int64, raw []byte) error {
+	c = &spend.Claim{NoSum: true}
+	u := &unread{claim: c}
+	err = producers.Lines(f, name, schemas.WitnessTranscript, u, func(_ int64, raw []byte) error {
 		line := gjson.ParseBytes(raw)
 		if id := line.Get("sessionId").String(); id != "" {
 			c.Session = id
@@ -76,7 +100,7 @@ func readCostState(name string) (*spend.Claim, error) {
 				c.Behind = true
 			}
 		case "cost-state":
-			c.NoSum, c.Behind, c.Models = false, false, map[string]*spend.Figures{}
+			c.NoSum, c.Behind, c.Unread, c.Models = false, false, false, map[string]*spend.Figures{}
 			line.Get("modelUsage").ForEach(func(model, usage gjson.Result) bool {
 				c.Models[model.String()] = costStateFigures(usage)
 				return true
@@ -84,7 +108,7 @@ func readCostState(name string) (*spend.Claim, error) {
 		}
 		return nil
 	})
-	return c, err
+	return c, u.first, err
 }
 
 func costStateFigures(usage gjson.Result) *spend.Figures {

@@ -23,23 +23,20 @@ const maxUsageFile = 256 << 20
 
 // readUsage reads files of the vendor's usage export: pages of the Admin API's
 // /v1/organizations/usage_report/messages as JSON, or the CSV of the console.
-// notes say what of the export is missing.
-func readUsage(names []string) (usage []spend.Usage, notes []string, err error) {
+// cut: its last page is not among them.
+func readUsage(names []string) (usage []spend.Usage, cut bool, err error) {
 	pages := 0 // after which there are more
 	for _, name := range names {
 		some, more, err := readUsageFile(name)
 		if err != nil {
-			return nil, nil, fmt.Errorf("cannot read the usage in %s: %w", name, err)
+			return nil, false, fmt.Errorf("cannot read the usage in %s: %w", name, err)
 		}
 		usage = append(usage, some...)
 		if more {
 			pages++
 		}
 	}
-	if pages > 0 && pages == len(names) {
-		notes = append(notes, "the last page of the export is not among the files: days are missing")
-	}
-	return usage, notes, nil
+	return usage, pages > 0 && pages == len(names), nil
 }
 
 func readUsageFile(name string) (usage []spend.Usage, more bool, err error) {
@@ -53,14 +50,18 @@ func readUsageFile(name string) (usage []spend.Usage, more bool, err error) {
 		return nil, false, err
 	}
 	if len(text) > maxUsageFile {
-		return nil, false, fmt.Errorf("it is larger than %d bytes", maxUsageFile)
+		return nil, false, fmt.Errorf("it is larger than %d MiB", maxUsageFile>>20)
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		return usagePages(text)
+		usage, more, err = usagePages(text)
+	} else {
+		usage, err = usageCSV(text)
 	}
-	usage, err = usageCSV(text)
-	return usage, false, err
+	if err == nil && len(usage) == 0 {
+		err = errors.New("it tells of no day")
+	}
+	return usage, more, err
 }
 
 // usagePage is one answer of the Admin API.
@@ -101,8 +102,8 @@ func usagePages(text []byte) (usage []spend.Usage, more bool, err error) {
 		more = page.HasMore
 		for _, bucket := range page.Data {
 			day := bucket.StartingAt.UTC().Format(time.DateOnly)
-			if bucket.StartingAt.IsZero() || bucket.EndingAt.Sub(bucket.StartingAt) > 24*time.Hour {
-				return nil, false, fmt.Errorf("a bucket from %s to %s is no day or part of one", bucket.StartingAt, bucket.EndingAt)
+			if start := bucket.StartingAt; start.IsZero() || !start.Equal(start.Truncate(24*time.Hour)) || bucket.EndingAt.Sub(start) != 24*time.Hour {
+				return nil, false, fmt.Errorf("a bucket from %s to %s is no day (UTC): ask for it with bucket_width=1d", when(start), when(bucket.EndingAt))
 			}
 			for _, r := range bucket.Results {
 				if r.Model == nil {

@@ -98,10 +98,10 @@ func (b Batch) request(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 	if _, endpoint := modelOf(r.Model); endpoint != "" || slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) {
 		r.Billing = schemas.BillingCloud
 	}
-	prices, restatement := b.pricesOf(f, q)
+	prices, restatement := b.pricesOf(f, q.at, func(p *Prices) string { return p.figures(q) })
 	r.Restatement = both(r.Restatement, restatement)
 	r.PriceVersion = prices.version
-	if contracted, ok := prices.contract(q); ok {
+	if contracted, ok := prices.contract(q); ok && r.Billing != schemas.BillingSubscription {
 		r.CostContractedNanoUsd = schemas.SomeLong(contracted)
 	}
 	least, most, ok := prices.cost(q)

@@ -67,12 +67,12 @@ func inForce[T any](versions []Version[T], at int64) (v Version[T]) {
 	return v
 }
 
-// restated is the restatement to the newest version later than one that was in
-// force, of what occurred at a time; the last of those that ask for it.
-func (b Batch) restated(kind string, inForce, at int64) (found Restatement) {
+// later are the restatements to later versions than was in force, of what
+// occurred at a time, in the order in which they were asked for.
+func (b Batch) later(kind string, inForce, at int64) (found []Restatement) {
 	for _, r := range b.Restatements {
-		if r.Kind == kind && r.Since <= at && r.Version > inForce && r.Version >= found.Version {
-			found = r
+		if r.Kind == kind && r.Since <= at && r.Version > inForce {
+			found = append(found, r)
 		}
 	}
 	return found
@@ -99,28 +99,34 @@ func numbered[T any](versions []Version[T], number int64) (v Version[T]) {
 // attribute fills the team and gives who pays how.
 func (b Batch) attribute(r *schemas.Enriched, f *fact) schemas.Billing {
 	then := inForce(b.Directories, f.first)
-	team, billing := then.Text.find(r.User, r.OccurredAt)
-	if again := b.restated("directory", max(1, then.Number), r.OccurredAt); again.Version != 0 {
-		laterTeam, laterBilling := numbered(b.Directories, again.Version).Text.find(r.User, r.OccurredAt)
-		if laterTeam != team || f.kind == schemas.KindModelRequest && laterBilling != billing {
-			team, billing, r.Restatement = laterTeam, laterBilling, again.String()
+	says := func(d *Directory) [2]string {
+		team, billing := d.find(r.User, r.OccurredAt)
+		if f.kind != schemas.KindModelRequest {
+			billing = ""
+		}
+		return [2]string{team, billing}
+	}
+	said := says(then.Text)
+	for _, again := range b.later("directory", max(1, then.Number), r.OccurredAt) {
+		if other := says(numbered(b.Directories, again.Version).Text); other != said {
+			said, r.Restatement = other, again.String()
 		}
 	}
-	r.Team = cmp.Or(team, r.Team)
-	known, _ := schemas.ParseBilling(billing)
+	r.Team = cmp.Or(said[0], r.Team)
+	known, _ := schemas.ParseBilling(said[1])
 	return known
 }
 
-// pricesOf are the prices that a request goes by: those of its time unless a
-// restatement makes a difference.
-func (b Batch) pricesOf(f *fact, q request) (p *Prices, restatement string) {
-	then := inForce(b.Prices, f.first).Text
-	if again := b.restated("prices", then.version, q.at); again.Version != 0 {
-		if later := numbered(b.Prices, again.Version).Text; later.figures(q) != then.figures(q) {
-			return later, again.String()
+// pricesOf are the prices that a request goes by: those of its time, and then each
+// later ones that it was restated by, if they make another figure of it.
+func (b Batch) pricesOf(f *fact, at int64, figure func(*Prices) string) (p *Prices, restatement string) {
+	p = inForce(b.Prices, f.first).Text
+	for _, again := range b.later("prices", p.version, at) {
+		if other := numbered(b.Prices, again.Version).Text; figure(other) != figure(p) {
+			p, restatement = other, again.String()
 		}
 	}
-	return then, ""
+	return p, restatement
 }
 
 // figures are all that the prices say of a request.
@@ -153,29 +159,35 @@ func (b Batch) toolCost(r *schemas.Enriched, s *session, f *fact) {
 	}
 	calls = min(calls, maxLinked)
 	q, _ := m.usage(r.Org)
-	prices, restatement := b.pricesOf(m, q)
 	length := f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Tool.ResultLength }).Value
-	output := q
-	output.input, output.cacheRead, output.cacheWrite5m, output.cacheWrite1h, output.cacheWriteUnsplit, output.searches = 0, 0, 0, 0, 0, 0
-	result := output
-	result.output, result.input = 0, (max(0, length)+3)/4
-	// The step of the prompt is that of the request.
-	row := prices.find(prices.rows, q)
-	if row == nil {
-		r.CostGrade = schemas.CostGradeUnpriced
-		return
+	tokens := (max(0, length) + 3) / 4
+	prices, restatement := b.pricesOf(m, q.at, func(p *Prices) string { return fmt.Sprint(p.call(q, calls, tokens)) })
+	r.CostGrade = schemas.CostGradeUnpriced
+	if cost, ok := prices.call(q, calls, tokens); ok {
+		r.ToolCostNanoUsd, r.CostGrade = schemas.SomeLong(cost), schemas.CostGradeDerived
 	}
-	alone := &Prices{prices.version, prices.aliases, []price{*row}, nil}
-	alone.rows[0].PromptOver = 0
-	first, _, ok := alone.bill(alone.rows, output)
-	if !ok || result.input > 100_000_000 {
-		r.CostGrade = schemas.CostGradeUnpriced
-		return
+	r.Restatement = both(r.Restatement, restatement)
+}
+
+// call is what one of the calls of a request costs: the output divided by them,
+// and the tokens of its result as input, by the row of the request.
+func (p *Prices) call(q request, calls, tokens int64) (nano int64, ok bool) {
+	row := p.find(p.rows, q)
+	if row == nil || tokens > 100_000_000 {
+		return 0, false
 	}
+	if _, _, ok := p.bill(p.rows, q); !ok {
+		return 0, false
+	}
+	alone := &Prices{p.version, p.aliases, []price{*row}, nil}
+	alone.rows[0].PromptOver = 0 // the step is that of the request
+	only := request{org: q.org, model: q.model, platform: q.platform, speed: q.speed, tier: q.tier, geo: q.geo, at: q.at}
+	output, result := only, only
+	output.output, result.input = q.output, tokens
+	first, _, _ := alone.bill(alone.rows, output)
 	second, _, _ := alone.bill(alone.rows, result)
 	share := new(big.Rat).Quo(first, new(big.Rat).SetInt64(calls))
-	r.ToolCostNanoUsd, r.CostGrade = schemas.SomeLong(roundHalfUp(share.Add(share, second))), schemas.CostGradeDerived
-	r.Restatement = both(r.Restatement, restatement)
+	return roundHalfUp(share.Add(share, second)), true
 }
 
 func messageID(o observation) string { return o.Body.Model.MessageId }

@@ -170,13 +170,24 @@ func (p *Prices) find(rows []price, q request) *price {
 	if speed == "standard" || speed == "normal" {
 		speed = ""
 	}
+	platform := q.platform
+	if platform == "" {
+		switch _, endpoint := p.modelOf(q.model); endpoint {
+		case "":
+			platform = "firstParty"
+		case "either":
+			platform = "vertex"
+		default:
+			platform = "bedrock"
+		}
+	}
 	prompt := q.input + q.cacheRead + q.cacheWrite5m + q.cacheWrite1h + q.cacheWriteUnsplit
 	var best *price
 	for i := range rows {
 		row := &rows[i]
 		holds := (slices.Contains(row.Models, model) || slices.Contains(row.Models, "*")) && row.KnownTo == "" &&
 			(row.Speed == speed || row.PercentOfList != "") && (row.Org == "" || row.Org == q.org) &&
-			(row.Platform == "" || row.Platform == q.platform) &&
+			(row.Platform == "" || row.Platform == platform) &&
 			(row.PromptOver == 0 || prompt > row.PromptOver) &&
 			row.ValidFrom <= day && (row.ValidTo == "" || day < row.ValidTo)
 		if holds && (best == nil || row.goesBefore(best, model)) {
@@ -194,6 +205,8 @@ func (p *price) goesBefore(o *price, model string) bool {
 		return p.Org != ""
 	case p.Platform != o.Platform: // both hold, so one of them is for all platforms
 		return p.Platform != ""
+	case p.Speed != o.Speed: // the other is a share of every speed's price
+		return p.Speed != ""
 	case p.PromptOver != o.PromptOver:
 		return p.PromptOver > o.PromptOver
 	case p.KnownFrom != o.KnownFrom:

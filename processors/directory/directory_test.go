@@ -1,6 +1,7 @@
 package directory_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,16 @@ func TestAFaultyDirectoryIsRefusedWithEveryFault(t *testing.T) {
 			[]string{"line 2: user is empty", `line 3: billing is "cash"`, `line 4: from is "soon"`, "line 5: to is not after from", "line 6", `line 7: user is "*x"`}},
 		"overlap":        {"user,team,from,to\nada,a,,2026-02-01\nADA,b,2026-01-31,\n", []string{"line 3: ada is in another line"}},
 		"domain overlap": {"user,team\n*@x.org,a\n*@X.org,b\n", []string{"line 3: *@x.org is in another line"}},
-		"quotes":         {"user\n\"ada\n", []string{"cannot read"}},
+		"far overlap": {"user,team,from,to\nada,a,2026-01-01,\nada,b,2026-02-01,2026-02-02\nada,c,2026-03-01,2026-03-02\nada,d,,2026-01-01\n",
+			[]string{"line 3: ada is in another line of the same time: line 2", "line 4: ada is in another line of the same time: line 2"}},
+		"every line": {"user\n" + strings.Repeat("ada\n", 102), []string{"line 2", "line 101", "and 1 more"}},
+		"spaces":     {" \n", []string{"is empty"}},
+		"signs": {"user,team\n*@,a\n*@*.x,a\n*@a@b,a\na*@b,a\nada,\"x\ny\"\n\"b\xffb\",a\neve,a\u202eb\neve,a\x1b[31m\n",
+			[]string{`line 2: user is "*@"`, `line 3: user is "*@*.x"`, `line 4: user is "*@a@b"`, `line 5: user is "a*@b"`, "line 6: team is", `line 8: user is "b\xffb", which is not UTF-8`,
+				`line 9: team is "a\u202eb", which has a control character`, `line 10: team is "a\x1b[31m"`}},
+		"epoch":  {"user,to\nada,1970-01-01\n", []string{`line 2: to is "1970-01-01"`}},
+		"fields": {"user,team\nada\n", []string{"line 2: there are 1 fields, the header has 2"}},
+		"quotes": {"user\n\"ada\n", []string{"cannot read"}},
 	} {
 		_, err := directory.Parse([]byte(c.text))
 		for _, want := range c.want {
@@ -79,6 +89,48 @@ func TestAFaultyDirectoryIsRefusedWithEveryFault(t *testing.T) {
 				t.Errorf("%s: error %v, want one with %q", name, err, want)
 			}
 		}
+	}
+}
+
+func TestManyLinesOfOnePersonAreReadInTime(t *testing.T) {
+	text := []byte("user,team,from,to\n")
+	day := time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 20_000 {
+		at := day.AddDate(0, 0, 20_000-i)
+		text = fmt.Appendf(text, "ada,t%d,%s,%s\n", i, at.Format(time.DateOnly), at.AddDate(0, 0, 1).Format(time.DateOnly))
+	}
+	began := time.Now()
+	d, err := directory.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if team, _ := d.Find("ada", day.AddDate(0, 0, 20_000).UnixMicro()); team != "t0" {
+		t.Errorf("team %q", team)
+	}
+}
+
+func TestAChangeNamesWhoIsAddedRemovedAndChanged(t *testing.T) {
+	parse := func(text string) *directory.Directory {
+		t.Helper()
+		d, err := directory.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	before := parse("user,team,from,to\nada,a,,2026-01-01\nada,b,2026-01-01,\nbob,a,,\neve,a,,\n*@x.org,x,,\n")
+	after := parse("team,user,from,to\nb,ada,2026-01-01,\na,ADA,,2026-01-01\nb,bob,,\nx,*@y.org,,\nall,*,,\nx,*@x.org,,\n")
+	if got, want := fmt.Sprint(after.Since(before)), "{[* *@y.org] [eve] [bob]}"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := fmt.Sprint(before.Since(nil)), "{[*@x.org ada bob eve] [] []}"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := fmt.Sprint(before.Since(before)); got != "{[] [] []}" {
+		t.Error(got)
 	}
 }
 

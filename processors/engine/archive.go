@@ -166,9 +166,9 @@ func (tx *Tx) Archived(after schemas.Id, since int64) (id schemas.Id, ok bool) {
 }
 
 // Recall is nil where nothing is archived under id. Else it is the error that
-// Event must return at once, with the overlay as it was: the engine reads the
-// archive back and folds the event again, or, where the archive has aged out,
-// makes a dead letter of it.
+// Event or Due must return at once, with the overlay as it was: the engine reads
+// the archive back and calls again. Where the archive has aged out it is
+// ErrArchived, which of an event makes a dead letter.
 func (tx *Tx) Recall(id schemas.Id) error {
 	leaving := slices.ContainsFunc(tx.archives, func(a *archive) bool { return a.id == id })
 	if _, away := tx.stubOf(id); !away && !leaving {
@@ -295,6 +295,9 @@ func scanParts(ctx context.Context, b broker.Broker, log broker.Log, after, end 
 		}
 		for i := range frame.Rows {
 			row := &frame.Rows[i]
+			if row.ClosedAt/1e6 > s.at/1e6 {
+				return parts, nil // rows stand in order of the fold's time: what is missing is gone
+			}
 			if bytes.Equal(row.Key, s.id[:]) && row.Closing == s.closing && row.Part == int64(len(parts)) {
 				parts = append(parts, readPart(row, m.Position, i))
 			}

@@ -167,18 +167,31 @@ func (c *configs) load(ctx context.Context, kind string, version int64, hash str
 	if !found {
 		return fmt.Errorf("cannot load version %d of %s: %w", version, kind, errNoConfig)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.texts == nil {
-		c.texts = map[pointer][]byte{}
-	}
-	c.texts[key] = text
+	c.learn(key, text)
 	return nil
 }
 
 // know adds every version that there is, each in force from its own time on.
-func (h *head) know(ctx context.Context, b broker.Broker) error {
-	return Configs(ctx, b, func(c *schemas.Config) {
-		h.config(&schemas.Control{ConfigKind: c.Kind, ConfigVersion: c.Version, EffectiveAt: c.EffectiveAt})
+// The texts are there then.
+func (p *partition) know(ctx context.Context) error {
+	return Configs(ctx, p.cfg.Broker, func(c *schemas.Config) {
+		if schemas.TextHash(c.Text) != c.Hash {
+			return
+		}
+		p.configs.learn(pointer{kind: c.Kind, version: c.Version}, c.Text)
+		p.head.config(&schemas.Control{ConfigKind: c.Kind, ConfigVersion: c.Version, EffectiveAt: c.EffectiveAt}, p.now)
 	})
+}
+
+// learn keeps a text; of two under one number the first stands.
+func (c *configs) learn(key pointer, text []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.texts[key]; known {
+		return
+	}
+	if c.texts == nil {
+		c.texts = map[pointer][]byte{}
+	}
+	c.texts[key] = text
 }

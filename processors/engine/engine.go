@@ -52,7 +52,9 @@ type Fold interface {
 	// key ([schemas.SessionKey]).
 	SourceEnd(session schemas.Id)
 	// Restate tells that facts are to be said anew by a version of prices or
-	// directory. Version and text are there.
+	// directory. Version and text are there. Without a reason nobody has asked: the
+	// version took effect at Since, before the partition knew of it, and what was
+	// said meanwhile is to be compared.
 	Restate(r Restatement)
 	// Due does the work of a record whose time has come. It stops early when
 	// tx.Full, leaving the record due, and is called again in the next commit

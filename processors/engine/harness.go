@@ -20,6 +20,8 @@ type Harness struct {
 	Commits []*schemas.Commit
 	// Now is the append time of what is appended next, µs.
 	Now int64
+	// Hold keeps what is appended waiting until Step.
+	Hold bool
 
 	p        *partition
 	position uint64
@@ -65,12 +67,20 @@ func (h *Harness) AppendTo(to schemas.Lane, payload []byte) error {
 			return err
 		}
 	}
-	for h.p.lanes[0].waiting+h.p.lanes[1].waiting > 0 || h.p.due() {
-		if err := h.p.step(context.Background()); err != nil {
+	for !h.Hold {
+		if more, err := h.Step(); err != nil || !more {
 			return err
 		}
 	}
 	return nil
+}
+
+// Step makes one commit, if there is anything to do.
+func (h *Harness) Step() (more bool, err error) {
+	if h.p.lanes[0].waiting+h.p.lanes[1].waiting > 0 || h.p.due() {
+		return true, h.p.step(context.Background())
+	}
+	return false, nil
 }
 
 // Event appends one event of an organisation.

@@ -20,6 +20,7 @@ type head struct {
 	mark     int64            // highest watermark so far, µs
 	outputs  map[string]int64 // last commit with output, by topic
 	versions []pointer        // configuration in force or to come
+	late     []pointer        // that took effect before it was known here: the fold is still to be told
 	seen     [2]seen          // last message folded, by lane
 
 	// Which record ends the workers that fold it?
@@ -57,7 +58,7 @@ func bound(w schemas.Witness) int64 {
 // clone is a copy that a slice may change.
 func (h *head) clone() head {
 	c := *h
-	c.outputs, c.versions = maps.Clone(h.outputs), slices.Clone(h.versions)
+	c.outputs, c.versions, c.late = maps.Clone(h.outputs), slices.Clone(h.versions), slices.Clone(h.late)
 	return c
 }
 
@@ -90,14 +91,19 @@ func (h *head) watermark(now int64) int64 {
 	return h.mark
 }
 
-// config notes a config event. The same version again changes nothing.
-func (h *head) config(c *schemas.Control) {
+// config notes a config event at the fold's time. The same version again changes
+// nothing.
+func (h *head) config(c *schemas.Control, now int64) {
 	for _, p := range h.versions {
 		if p.kind == c.ConfigKind && p.version == c.ConfigVersion {
 			return
 		}
 	}
-	h.versions = append(h.versions, pointer{strings.Clone(c.ConfigKind), c.ConfigVersion, c.EffectiveAt})
+	p := pointer{strings.Clone(c.ConfigKind), c.ConfigVersion, c.EffectiveAt}
+	h.versions = append(h.versions, p)
+	if p.effectiveAt <= now {
+		h.late = append(h.late, p)
+	}
 }
 
 // versionsAt are the newest versions whose time has come; 1 is what the fold
@@ -128,20 +134,27 @@ func (h *head) put(tx *Tx) {
 		b = appendString(b, topic)
 		b = binary.AppendUvarint(b, uint64(h.outputs[topic]))
 	}
-	b = binary.AppendUvarint(b, uint64(len(h.versions)))
-	for _, p := range h.versions {
+	b = appendPointers(b, h.versions)
+	for _, v := range h.numbers() {
+		b = binary.AppendUvarint(b, uint64(*v))
+	}
+	b = appendPointers(b, h.late)
+	tx.Put(headKey, b, 0)
+}
+
+// headVersion is the version of the head's encoding; 1 had no numbers, 2 nothing
+// that is late.
+const headVersion = 3
+
+func appendPointers(b []byte, all []pointer) []byte {
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for _, p := range all {
 		b = appendString(b, p.kind)
 		b = binary.AppendUvarint(b, uint64(p.version))
 		b = binary.AppendUvarint(b, uint64(p.effectiveAt))
 	}
-	for _, v := range h.numbers() {
-		b = binary.AppendUvarint(b, uint64(*v))
-	}
-	tx.Put(headKey, b, 0)
+	return b
 }
-
-// headVersion is the version of the head's encoding; 1 had no numbers.
-const headVersion = 2
 
 func (h *head) numbers() []*int64 {
 	numbers := []*int64{&h.starts, &h.singly, &h.tries}
@@ -204,15 +217,22 @@ func (h *head) decode(b []byte) error {
 		topic := text()
 		h.outputs[topic] = int64(number())
 	}
-	for i, n := uint64(0), number(); i < n && !bad; i++ {
-		p := pointer{kind: text()}
-		p.version, p.effectiveAt = int64(number()), int64(number())
-		h.versions = append(h.versions, p)
+	pointers := func() (all []pointer) {
+		for i, n := uint64(0), number(); i < n && !bad; i++ {
+			p := pointer{kind: text()}
+			p.version, p.effectiveAt = int64(number()), int64(number())
+			all = append(all, p)
+		}
+		return all
 	}
+	h.versions = pointers()
 	if version > 1 {
 		for _, v := range h.numbers() {
 			*v = int64(number())
 		}
+	}
+	if version > 2 {
+		h.late = pointers()
 	}
 	if bad {
 		return errHead

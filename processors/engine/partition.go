@@ -176,7 +176,7 @@ func (p *partition) restore(ctx context.Context) error {
 	}
 	// A pointer may stand in a lane that is read later than what was appended
 	// after it took effect; the claim brings every version that there is.
-	if err := p.head.know(ctx, p.cfg.Broker); err != nil {
+	if err := p.know(ctx); err != nil {
 		return err
 	}
 	for _, v := range p.head.versions {
@@ -452,7 +452,7 @@ func (p *partition) drainCritical(ctx context.Context) error {
 // due tells that the fold has work to do before the next event.
 func (p *partition) due() bool {
 	at := p.state.nextDue()
-	return at != 0 && at <= p.now
+	return at != 0 && at <= p.now || len(p.head.late) > 0
 }
 
 // push queues a message; not ok means that the reading has ended.

@@ -64,6 +64,10 @@ func (p *partition) fold(limit int64) *slice {
 	defer p.watch()()
 	fold := p.cfg.Processor.Begin(s.tx)
 
+	for _, late := range s.head.late {
+		fold.Restate(Restatement{Kind: late.kind, Version: late.version, Since: late.effectiveAt})
+	}
+	s.head.late = nil
 	due := p.state.due(now, MaxEvents)
 	done := 0
 	for ; done < len(due) && !s.tx.Full(); done++ {
@@ -82,7 +86,7 @@ func (p *partition) fold(limit int64) *slice {
 	s.moveTo(s.tx.now) // what was heard in this slice moves the watermark
 	fold.End()
 	p.seal(s)
-	s.more = s.more || s.tx.again || s.awaited != nil
+	s.more = s.more || s.tx.again || s.awaited != nil || len(s.head.late) > 0
 	return s
 }
 
@@ -219,7 +223,7 @@ func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index in
 				fold.SourceEnd(session)
 			}
 		case schemas.ControlTypeConfig:
-			s.head.config(c)
+			s.head.config(c, s.tx.now)
 		case schemas.ControlTypeRestate:
 			fold.Restate(Restatement{Kind: strings.Clone(c.ConfigKind), Version: c.ConfigVersion, Since: c.Since, Reason: strings.Clone(c.Reason)})
 		}

@@ -3,6 +3,8 @@ package engine
 import (
 	"container/heap"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -13,6 +15,45 @@ type State struct {
 	records map[string]record
 	timers  timers
 	bytes   int64 // of keys and values
+	ordered ordered
+}
+
+// ordered is the keys with a prefix in order, while somebody walks over them.
+type ordered struct {
+	prefix string   // "" = nobody does
+	keys   []string // some may be deleted
+	added  []string // since, in no order
+}
+
+// keys are up to n keys that begin with prefix and come after another one.
+func (s *State) keys(prefix, after string, n int) (keys []string) {
+	o := &s.ordered
+	if o.prefix != prefix {
+		*o = ordered{prefix: prefix}
+		for key := range s.records {
+			if strings.HasPrefix(key, prefix) {
+				o.added = append(o.added, key)
+			}
+		}
+	}
+	if len(o.added) > 0 {
+		o.keys = append(o.keys, o.added...)
+		slices.Sort(o.keys)
+		o.keys, o.added = slices.Compact(o.keys), nil
+	}
+	i, found := slices.BinarySearch(o.keys, after)
+	if found {
+		i++
+	}
+	for ; i < len(o.keys) && len(keys) < n; i++ {
+		if _, ok := s.records[o.keys[i]]; ok {
+			keys = append(keys, o.keys[i])
+		}
+	}
+	if len(keys) < n {
+		*o = ordered{} // the walk has come to its end
+	}
+	return keys
 }
 
 type record struct {
@@ -37,6 +78,9 @@ func (s *State) apply(delta []schemas.Change) {
 			continue
 		}
 		s.bytes += int64(len(key) + len(c.Value))
+		if !known && s.ordered.prefix != "" && strings.HasPrefix(key, s.ordered.prefix) {
+			s.ordered.added = append(s.ordered.added, key)
+		}
 		s.records[key] = record{value: c.Value, due: c.Due}
 		if c.Due != 0 && (old.due == 0 || c.Due < old.due) {
 			heap.Push(&s.timers, timer{c.Due, key})

@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -67,17 +64,12 @@ func (tx *Tx) Get(key string) (value []byte, due int64, ok bool) {
 }
 
 // Keys are up to n keys of committed records that begin with prefix and come
-// after another key, in order. It looks at every record of the state.
-func (tx *Tx) Keys(prefix, after string, n int) []string {
-	var keys []string
-	for key := range tx.state.records {
-		if key > after && strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys[:min(n, len(keys))]
-}
+// after another key, in order. The first call of a walk looks at every record of
+// the state; the one that gives fewer than n ends it.
+func (tx *Tx) Keys(prefix, after string, n int) []string { return tx.state.keys(prefix, after, n) }
+
+// Used is the size of what the transaction says and stores so far, bytes.
+func (tx *Tx) Used() int { return tx.size + tx.touched*recordSize }
 
 // Touch tells that one more record will be put at the end.
 func (tx *Tx) Touch() { tx.touched++ }
@@ -104,7 +96,7 @@ func (tx *Tx) emit(topic string, lane schemas.Lane, row []byte) {
 }
 
 // Full tells that the commit has reached its size: go on in the next one.
-func (tx *Tx) Full() bool { return tx.size+tx.touched*recordSize >= SoftBytes }
+func (tx *Tx) Full() bool { return tx.Used() >= SoftBytes }
 
 // grouped puts the rows together by topic and lane, in the order in which they
 // were said. previous is the last commit with rows by destination.

@@ -14,8 +14,12 @@ import (
 
 // file is a price file of an organisation.
 func file(contracted string, list ...string) []byte {
-	return fmt.Appendf(nil, `{"unit": "nano-USD per token, and per search", "aliases": {"ours": "m"}, "rows": [%s], "contracted": [%s]}`,
-		strings.Join(list, ", "), contracted)
+	return aliased(`"ours": "m"`, contracted, list...)
+}
+
+func aliased(aliases, contracted string, list ...string) []byte {
+	return fmt.Appendf(nil, `{"unit": "nano-USD per token, and per search", "aliases": {%s}, "rows": [%s], "contracted": [%s]}`,
+		aliases, strings.Join(list, ", "), contracted)
 }
 
 const (
@@ -131,12 +135,81 @@ func TestAPriceThatWasAppliedIsNeverEdited(t *testing.T) {
 		"another source":    {file("", strings.Replace(listed, "a test", "a letter", 1)), ""},
 		"given up":          {file("", strings.Replace(listed, `"known_from"`, `"known_to": "2026-03-01", "known_from"`, 1)), ""},
 		"edited":            {file("", strings.Replace(listed, `"input": 10`, `"input": 11`, 1)), "was changed"},
-		"left out":          {file(""), "missing"},
+		"left out":          {file("", strings.Replace(listed, `"m"`, `"n", "m"`, 1)), "missing"},
+		"alias left out":    {aliased("", "", listed), `alias "ours" of version 2 ("m") is missing`},
+		"alias changed":     {aliased(`"ours": "n"`, "", listed, strings.Replace(listed, `"m"`, `"n"`, 1)), `alias "ours" of version 2 was changed from "m" to "n"`},
+		"alias now listed":  {aliased("", "", listed, strings.Replace(listed, `"m"`, `"ours"`, 1)), ""},
 		"another beginning": {file("", strings.Replace(listed, `"known_from"`, `"valid_from": "2026-03-01", "known_from"`, 1)), "was changed"},
 	} {
 		err := parsed(t, c.text).Continues(before)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestAnAliasIsAnotherNameOfAModelThatIsKnown(t *testing.T) {
+	dated := strings.Replace(listed, `"m"`, `"claude-x-1"`, 1)
+	givenUp := strings.Replace(listed, `"known_from"`, `"known_to": "2026-03-01", "known_from"`, 1)
+	contract := `{"models": ["own"], ` + rates + `}`
+	for name, c := range map[string]struct {
+		text []byte
+		want string // "" = it is right
+	}{
+		"of a list":            {aliased(`"ours": "m"`, "", listed), ""},
+		"of a contract":        {aliased(`"ours": "own"`, contract), ""},
+		"by an id":             {aliased(`"ours": "us.anthropic.claude-x-1-20260101-v1:0"`, "", dated), ""},
+		"of one given up":      {aliased(`"ours": "m"`, "", givenUp), ""},
+		"for a contract":       {aliased(`"own": "m"`, contract, listed), ""},
+		"a listed name":        {aliased(`"m": "n"`, "", listed, strings.Replace(listed, `"m"`, `"n"`, 1)), `alias "m": the list prices a model of this name itself`},
+		"a listed id":          {aliased(`"claude-x-1-20260101": "m"`, "", listed, dated), "the list prices a model of this name itself"},
+		"of a model not known": {aliased(`"ours": "claude-nine"`, "", listed), `no row of the list or of a contract names the model "claude-nine"`},
+		"a chain":              {aliased(`"a": "b", "b": "m"`, "", listed), `alias "a": "b" is an alias itself: name the model`},
+		"empty":                {aliased(`"": "m"`, "", listed), "must not be empty"},
+		"of no text":           {aliased(`"a": 5`, "", listed), `alias "a" is 5, must be a text`},
+	} {
+		_, err := pricing.Parse(c.text, 2)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	p := parsed(t, aliased(`"a": "m", "b": "m"`, "", listed))
+	if _, _, news := p.News(parsed(t, aliased(`"a": "m"`, "", listed))); len(news) != 1 || news["b"] != "m" {
+		t.Errorf("new aliases: %v", news)
+	}
+	if then := p.AsOf(pricing.Date(at("2025-12-31"))); len(then.Aliases()) != 0 || len(p.Aliases()) != 2 {
+		t.Errorf("as of before any row was known: %v", then.Aliases())
+	}
+}
+
+func TestAFastRowGoesBeforeAPercentageInAnyOrder(t *testing.T) {
+	percent := `{"models": ["m"], "percent_of_list": 50, "source": "percent", "known_from": "2026-03-01"}`
+	fast := `{"models": ["m"], "speed": "fast", ` + rates + `}`
+	for _, contracts := range []string{percent + ", " + fast, fast + ", " + percent} {
+		p := parsed(t, file(contracts, listed, fast))
+		for speed, want := range map[string]int64{"": 5, "standard": 5, "fast": 10} {
+			if got := p.Price(&pricing.Request{Model: "m", Speed: speed, Input: 1, OccurredAt: at("2026-04-01")}).ContractedNanoUsd; got != schemas.SomeLong(want) {
+				t.Errorf("%q by %s: %v, want %d", speed, contracts, got, want)
+			}
+		}
+	}
+}
+
+func TestEveryWordOfARequestThatIsAllowedIsPriced(t *testing.T) {
+	p := parsed(t, file("", listed, `{"models": ["m"], "speed": "fast", `+rates+`}`))
+	for _, platform := range pricing.Platforms {
+		for _, speed := range pricing.Speeds {
+			for _, tier := range pricing.ServiceTiers {
+				for _, geo := range pricing.InferenceGeos {
+					r := pricing.Request{Model: "m", Platform: platform, Speed: speed, ServiceTier: tier, InferenceGeo: geo, Input: pricing.MaxCount}
+					if p.Price(&r).Grade == schemas.CostGradeUnpriced {
+						t.Errorf("%+v is unpriced", r)
+					}
+					if r.Input++; p.Price(&r).Grade != schemas.CostGradeUnpriced {
+						t.Errorf("%+v is believed", r)
+					}
+				}
+			}
 		}
 	}
 }

@@ -1,5 +1,16 @@
 package pricing
 
+// What requests have that can be priced; empty counts as the first.
+var (
+	Platforms     = []string{"firstParty", "bedrock", "vertex", "foundry"}
+	Speeds        = []string{"standard", "normal", "fast"}
+	ServiceTiers  = []string{"standard", "batch"}
+	InferenceGeos = []string{"global", "us", "not_available"}
+)
+
+// MaxCount is the most tokens or searches of one class that are believed.
+const MaxCount = maxCount
+
 // Explanation says how a cost came about.
 type Explanation struct {
 	Model      string   // the vendor's name that the id was taken for

@@ -28,6 +28,19 @@ func (e endpoint) orPlatform(platform string) endpoint {
 	return endpointForeign
 }
 
+// platform is whose id the model's was, where nobody names the platform.
+func (e endpoint) platform() string {
+	switch e {
+	case endpointUnsaid:
+		return "firstParty"
+	case endpointUnknown:
+		return "vertex"
+	case endpointForeign:
+		return ""
+	}
+	return "bedrock"
+}
+
 // parseModel maps the ids under which a model is known to the vendor's name of
 // it without date, and tells the endpoint where the id does (contract §8):
 //

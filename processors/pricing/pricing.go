@@ -18,7 +18,7 @@ import (
 type Request struct {
 	Org           string // organisation, for its own prices
 	Model         string // that answered; any id that a platform uses for it
-	Platform      string // firstParty, bedrock, vertex, foundry; empty counts as firstParty
+	Platform      string // firstParty, bedrock, vertex, foundry; empty: by the form of the model's id, else firstParty
 	Speed         string // as served: standard (normal, empty) or fast
 	ServiceTier   string // standard (empty) or batch
 	InferenceGeo  string // us, global, not_available; empty counts as global
@@ -127,9 +127,13 @@ func (t *Table) quote(r *Request) (q quote, ok bool) {
 		id = name
 	}
 	model, at := parseModel(id)
+	platform := r.Platform
+	if platform == "" {
+		platform = at.platform()
+	}
 	at = at.orPlatform(r.Platform)
 	q.model = model
-	if row := t.list.find(model, r); row != nil {
+	if row := t.list.find(model, platform, r); row != nil {
 		if f, known := row.factors(r, at); known {
 			q.list, q.factors = row, f
 			low := f.product()
@@ -141,7 +145,7 @@ func (t *Table) quote(r *Request) (q quote, ok bool) {
 			q.most = row.amount(r, high, row.CacheWrite1h)
 		}
 	}
-	if row := t.contracted.find(model, r); row != nil {
+	if row := t.contracted.find(model, platform, r); row != nil {
 		if f, known := row.factors(r, at); known {
 			q.contracted = row
 			q.agreed = row.amount(r, f.product(), row.CacheWrite5m)

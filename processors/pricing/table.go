@@ -1,15 +1,11 @@
 package pricing
 
 import (
-	"bytes"
 	"cmp"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +70,9 @@ func (t *Table) Version() int64 { return t.version }
 // Rows of the price list, and of the contracts.
 func (t *Table) Rows() (list, contracted []Row) { return t.document.Rows, t.document.Contracted }
 
+// Aliases are other ids of models.
+func (t *Table) Aliases() map[string]string { return t.document.Aliases }
+
 // Builtin is the table that this release comes with, version 1. What an
 // installation is priced by from a later time on is applied to it, so that
 // nothing that was priced changes by an upgrade.
@@ -90,140 +89,48 @@ var parseBuiltin = sync.OnceValue(func() *Table {
 	return t
 })
 
+// Unit is what a file must name as its unit.
+const Unit = "nano-USD per token, and per search"
+
 const (
-	priceUnit = "nano-USD per token, and per search"
 	maxRate   = 10_000_000  // 10 000 USD per million tokens
 	maxSearch = 100_000_000 // 0.10 USD per search
 )
 
 // Parse reads a version of the prices from JSON in the form of prices.json. It
-// reports every fault at once, each with its row.
+// reports every fault at once, each with its line and row.
 func Parse(data []byte, version int64) (*Table, error) {
-	doc, err := read(data)
-	if err != nil {
-		return nil, err
-	}
-	return newTable(doc, version)
+	return read(File{Text: data}).table(version)
 }
 
-func read(data []byte) (doc document, err error) {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&doc); err != nil {
-		return doc, fmt.Errorf("cannot read the price table: %w", err)
-	}
-	if d.More() {
-		return doc, errors.New("cannot read the price table: there is more behind it")
-	}
-	if doc.Unit != priceUnit {
-		return doc, fmt.Errorf("cannot use the price table: unit is %q, must be %q", doc.Unit, priceUnit)
-	}
-	return doc, nil
+func newTable(doc document, version int64, rows, contracted []string, faults *[]error) *Table {
+	return &Table{version: version, document: doc, aliases: doc.Aliases,
+		list: newIndex(rows, doc.Rows, false, faults), contracted: newIndex(contracted, doc.Contracted, true, faults)}
 }
 
-func newTable(doc document, version int64) (*Table, error) {
-	t := &Table{version: version, document: doc, aliases: doc.Aliases}
-	var faults []error
-	for alias, model := range doc.Aliases {
-		if _, chained := doc.Aliases[model]; alias == "" || model == "" || chained {
-			faults = append(faults, fmt.Errorf("alias %q: %q is no model's name", alias, model))
-		}
+// aliasFault is what is wrong with an alias.
+func (t *Table) aliasFault(alias string) string {
+	target := t.aliases[alias]
+	name, _ := parseModel(target)
+	knows := func(r Row) bool { return slices.Contains(r.Models, name) }
+	_, chained := t.aliases[target]
+	switch {
+	case alias == "" || target == "":
+		return "an alias and its model must not be empty"
+	case t.listed(alias):
+		return "the list prices a model of this name itself"
+	case chained:
+		return fmt.Sprintf("%q is an alias itself: name the model that it stands for", target)
+	case !slices.ContainsFunc(t.document.Rows, knows) && !slices.ContainsFunc(t.document.Contracted, knows):
+		return fmt.Sprintf("no row of the list or of a contract names the model %q", target)
 	}
-	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	t.list = newIndex("row", doc.Rows, false, &faults)
-	t.contracted = newIndex("contracted row", doc.Contracted, true, &faults)
-	if faults != nil {
-		return nil, fmt.Errorf("cannot use the price table: %w", errors.Join(faults...))
-	}
-	return t, nil
+	return ""
 }
 
-// Merge is one file with the rows and aliases of several. A row that stands in
-// two of them counts once, and with known_to if one of them has it.
-func Merge(files ...[]byte) ([]byte, error) {
-	merged := document{Unit: priceUnit, Aliases: map[string]string{}}
-	for _, file := range files {
-		doc, err := read(file)
-		if err != nil {
-			return nil, err
-		}
-		for alias, model := range doc.Aliases {
-			if have, ok := merged.Aliases[alias]; ok && have != model {
-				return nil, fmt.Errorf("alias %q is %q and %q", alias, have, model)
-			}
-			merged.Aliases[alias] = model
-		}
-		merged.Rows = mergeRows(merged.Rows, doc.Rows)
-		merged.Contracted = mergeRows(merged.Contracted, doc.Contracted)
-	}
-	return json.Marshal(merged)
-}
-
-func mergeRows(rows, more []Row) []Row {
-	for i := range more {
-		at := slices.IndexFunc(rows, more[i].says)
-		switch {
-		case at < 0:
-			rows = append(rows, more[i])
-		case more[i].KnownTo != 0:
-			rows[at].KnownTo = more[i].KnownTo
-		}
-	}
-	return rows
-}
-
-// says tells that two rows say the same; how long that was believed, and who
-// says it, is left aside.
-func (r *Row) says(o Row) bool {
-	a := *r
-	a.KnownTo, a.Source, a.Models = o.KnownTo, o.Source, nil
-	b := o
-	b.Models = nil
-	return slices.Equal(r.Models, o.Models) && fmt.Sprint(a) == fmt.Sprint(b)
-}
-
-// Continues is an error that names the rows of an earlier version that are not
-// in this one: a price that was applied is never changed or left out, another
-// row follows it (DESIGN §6).
-func (t *Table) Continues(before *Table) error {
-	var faults []error
-	missing := func(what string, rows, in []Row) {
-		for i := range rows {
-			at := slices.IndexFunc(in, rows[i].says)
-			if at < 0 {
-				faults = append(faults, fmt.Errorf("%s %d of version %d (%q, known from %s) is missing or was changed: leave it, and add a row that is known from a later day",
-					what, i+1, before.version, rows[i].Models, rows[i].KnownFrom))
-			} else if rows[i].KnownTo != 0 && in[at].KnownTo != rows[i].KnownTo {
-				faults = append(faults, fmt.Errorf("%s %d of version %d (%q) was given up on %s, and is not now", what, i+1, before.version, rows[i].Models, rows[i].KnownTo))
-			}
-		}
-	}
-	missing("row", before.document.Rows, t.document.Rows)
-	missing("contracted row", before.document.Contracted, t.document.Contracted)
-	return errors.Join(faults...)
-}
-
-// AsOf is the table as it was known at the end of a day.
-func (t *Table) AsOf(day Date) *Table {
-	known := func(rows []Row) (then []Row) {
-		for _, r := range rows {
-			if r.KnownFrom > day {
-				continue
-			}
-			if r.KnownTo > day {
-				r.KnownTo = 0
-			}
-			then = append(then, r)
-		}
-		return then
-	}
-	doc := t.document
-	doc.Rows, doc.Contracted = known(doc.Rows), known(doc.Contracted)
-	then, err := newTable(doc, t.version)
-	if err != nil {
-		panic(err) // fewer rows than were right together
-	}
-	return then
+// listed tells that the list prices what an id stands for without an alias.
+func (t *Table) listed(id string) bool {
+	name, _ := parseModel(id)
+	return len(t.list[id]) > 0 || len(t.list[name]) > 0
 }
 
 // index is rows by model, each list in the order in which find tries them.
@@ -231,16 +138,17 @@ type index map[string][]*Row
 
 const everyModel = "*"
 
-func newIndex(what string, rows []Row, contracted bool, faults *[]error) index {
+// newIndex indexes rows. Faults are told by the places of the rows.
+func newIndex(places []string, rows []Row, contracted bool, faults *[]error) index {
 	x := index{}
 	for i := range rows {
 		r := &rows[i]
-		if err := r.validate(contracted); err != nil {
-			*faults = append(*faults, fmt.Errorf("%s %d (%q): %w", what, i+1, r.Models, err))
+		for _, fault := range r.validate(contracted) {
+			*faults = append(*faults, fmt.Errorf("%s: %w", places[i], fault))
 		}
 		for _, model := range r.Models {
 			if slices.ContainsFunc(x[model], r.contradicts) {
-				*faults = append(*faults, fmt.Errorf("%s %d: %s has another row for the same time, known from the same day", what, i+1, model))
+				*faults = append(*faults, fmt.Errorf("%s: %q has another row for the same time, known from the same day", places[i], model))
 			}
 			if r.KnownTo == 0 {
 				x[model] = append(x[model], r)
@@ -249,7 +157,7 @@ func newIndex(what string, rows []Row, contracted bool, faults *[]error) index {
 	}
 	for _, rows := range x {
 		slices.SortStableFunc(rows, func(a, b *Row) int {
-			return cmp.Or(cmp.Compare(b.Org, a.Org), cmp.Compare(b.Platform, a.Platform), cmp.Compare(b.PromptOver, a.PromptOver),
+			return cmp.Or(cmp.Compare(b.Org, a.Org), cmp.Compare(b.Platform, a.Platform), cmp.Compare(b.Speed, a.Speed), cmp.Compare(b.PromptOver, a.PromptOver),
 				cmp.Compare(b.KnownFrom, a.KnownFrom), cmp.Compare(b.ValidFrom, a.ValidFrom))
 		})
 	}
@@ -257,9 +165,10 @@ func newIndex(what string, rows []Row, contracted bool, faults *[]error) index {
 }
 
 // find is the row that a request is priced by: one of its organisation before
-// one of all, so of its platform, the highest price step that its prompt is
-// over, the latest known; one for the model before one for every model.
-func (x index) find(model string, r *Request) *Row {
+// one of all, so of its platform, of its speed before a percentage for every
+// speed, the highest price step that its prompt is over, the latest known; one
+// for the model before one for every model.
+func (x index) find(model, platform string, r *Request) *Row {
 	speed := r.Speed
 	if speed == "standard" || speed == "normal" {
 		speed = ""
@@ -268,7 +177,7 @@ func (x index) find(model string, r *Request) *Row {
 	for _, rows := range [...][]*Row{x[model], x[everyModel]} {
 		for _, row := range rows {
 			if (row.Speed == speed || row.PercentOfList != 0) && (row.Org == "" || row.Org == r.Org) &&
-				(row.Platform == "" || row.Platform == r.Platform) &&
+				(row.Platform == "" || row.Platform == platform) &&
 				(row.PromptOver == 0 || prompt > row.PromptOver) && row.holdsAt(r.OccurredAt) {
 				return row
 			}
@@ -288,8 +197,8 @@ func (r *Row) contradicts(o *Row) bool {
 		(r.ValidTo == 0 || o.ValidFrom < r.ValidTo) && (o.ValidTo == 0 || r.ValidFrom < o.ValidTo)
 }
 
-func (r *Row) validate(contracted bool) error {
-	var faults []error
+// validate says what is wrong with a row by itself.
+func (r *Row) validate(contracted bool) (faults []error) {
 	fault := func(format string, values ...any) { faults = append(faults, fmt.Errorf(format, values...)) }
 	within := func(key string, value, limit int64) {
 		if value < 1 || value > limit {
@@ -318,8 +227,11 @@ func (r *Row) validate(contracted bool) error {
 	if r.Speed != "" && r.Speed != "fast" {
 		fault("speed is %q, must be fast or left out", r.Speed)
 	}
-	if len(r.Models) == 0 {
-		fault("models is empty")
+	if r.Platform != "" && !slices.Contains(Platforms, r.Platform) {
+		fault("platform is %q, must be %s or left out", r.Platform, strings.Join(Platforms, ", "))
+	}
+	if len(r.Models) == 0 || slices.Contains(r.Models, "") {
+		fault("models is empty, or one of them")
 	}
 	if !contracted && (r.PercentOfList != 0 || r.Org != "" || slices.Contains(r.Models, everyModel)) {
 		fault("org, percent_of_list and the model %q are for contracted prices", everyModel)
@@ -336,16 +248,18 @@ func (r *Row) validate(contracted bool) error {
 	if r.ValidTo != 0 && r.ValidTo <= r.ValidFrom {
 		fault("valid_to is not after valid_from")
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // Date is the begin of a day (UTC) in µs since 1970, 0 for none.
 type Date int64
 
-// UnmarshalText reads 2006-01-02.
+// UnmarshalText reads 2006-01-02, a day after the first one of 1970.
 func (d *Date) UnmarshalText(text []byte) error {
 	day, err := time.Parse(time.DateOnly, string(text))
-	*d = Date(day.UnixMicro())
+	if *d = Date(day.UnixMicro()); err == nil && *d <= 0 {
+		err = errors.New("the day is not after 1970-01-01")
+	}
 	return err
 }
 
@@ -358,56 +272,4 @@ func (d Date) String() string {
 		return "-"
 	}
 	return time.UnixMicro(int64(d)).UTC().Format(time.DateOnly)
-}
-
-// UnmarshalJSON reads a row; rates and percentages are exact.
-func (r *Row) UnmarshalJSON(data []byte) error {
-	type plain Row
-	in := struct {
-		*plain
-		PercentOfList json.Number `json:"percent_of_list"`
-	}{plain: (*plain)(r)}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return err
-	}
-	if in.PercentOfList != "" {
-		hundredths, err := strconv.ParseFloat(in.PercentOfList.String(), 64)
-		if hundredths *= 100; err != nil || math.Abs(hundredths) > wholly || math.Abs(hundredths-math.Round(hundredths)) > 1e-6 {
-			return fmt.Errorf("percent_of_list is %s, must be more than 0, at most 100, with two decimals", in.PercentOfList)
-		}
-		if r.PercentOfList = int64(math.Round(hundredths)); r.PercentOfList == 0 {
-			return errors.New("percent_of_list is 0")
-		}
-	}
-	return nil
-}
-
-// MarshalJSON writes a row as a file holds it.
-func (r Row) MarshalJSON() ([]byte, error) {
-	type plain Row
-	out := struct {
-		*plain
-		PercentOfList json.Number `json:"percent_of_list,omitempty"`
-	}{plain: (*plain)(&r)}
-	if r.PercentOfList != 0 {
-		out.PercentOfList = json.Number(strconv.FormatFloat(float64(r.PercentOfList)/100, 'f', -1, 64))
-	}
-	return json.Marshal(out)
-}
-
-// News are the rows that an earlier table does not have, or that were given up
-// since.
-func (t *Table) News(before *Table) (list, contracted []Row) {
-	news := func(rows, old []Row) (n []Row) {
-		for _, r := range rows {
-			at := slices.IndexFunc(old, r.says)
-			if at < 0 || old[at].KnownTo != r.KnownTo {
-				n = append(n, r)
-			}
-		}
-		return n
-	}
-	return news(t.document.Rows, before.document.Rows), news(t.document.Contracted, before.document.Contracted)
 }

@@ -8,12 +8,16 @@ import (
 	"github.com/flightlog/flightlog/processors/pricing"
 )
 
-// table is version 7 of a table; a row's fields go before the ones it shares
-// with all others.
+// table is version 7 of a table; a row has what all others have, but for the
+// fields that it names.
 func table(rows ...string) []byte {
-	const rest = `"input": 1, "output": 2, "cache_write_5m": 3, "cache_write_1h": 4, "cache_read": 5, "web_search": 6, "source": "a test"`
 	for i, row := range rows {
-		rows[i] = "{" + rest + ", " + row + "}" // the last of two equal names counts
+		for _, field := range []string{`"input": 1`, `"output": 2`, `"cache_write_5m": 3`, `"cache_write_1h": 4`, `"cache_read": 5`, `"web_search": 6`, `"source": "a test"`} {
+			if name, _, _ := strings.Cut(field, " "); !strings.Contains(row, name) {
+				row += ", " + field
+			}
+		}
+		rows[i] = "{" + row + "}"
 	}
 	return fmt.Appendf(nil, `{"unit": "nano-USD per token, and per search", "rows": [%s]}`, strings.Join(rows, ", "))
 }
@@ -69,7 +73,7 @@ func TestAFaultyTableIsRefusedWithEveryFault(t *testing.T) {
 		doc  []byte
 		want []string
 	}{
-		"not JSON":        {[]byte("{"), []string{"cannot read the price table"}},
+		"not JSON":        {[]byte("{"), []string{"line 1: is not JSON"}},
 		"unknown field":   {table(good + `, "inputs": 1`), []string{"inputs"}},
 		"unit":            {[]byte(`{"unit": "USD"}`), []string{`unit is "USD"`}},
 		"two documents":   {append(table(good), "{}"...), []string{"more behind"}},
@@ -80,7 +84,20 @@ func TestAFaultyTableIsRefusedWithEveryFault(t *testing.T) {
 		"too dear":        {table(good + `, "output": 10000001`), []string{"output is 10000001"}},
 		"upside down":     {table(good + `, "cache_write_1h": 2`), []string{"cache_write_1h is 2"}},
 		"never valid":     {table(good + `, "valid_from": "2026-02-02", "valid_to": "2026-02-02"`), []string{"valid_to"}},
-		"two at one time": {table(good, good+`, "valid_from": "2026-02-02"`), []string{"row 2: m has another row"}},
+		"two at one time": {table(good, good+`, "valid_from": "2026-02-02"`), []string{`row 2: "m" has another row`}},
+		"empty":           {[]byte(" \n"), []string{"is empty"}},
+		"no object":       {[]byte("[]"), []string{"line 1: is [], must be an object"}},
+		"kinds": {[]byte("{\"unit\": \"nano-USD per token, and per search\", \"Rows\": [],\n\"rows\": [\n{\"models\": \"m\",\n\"input\": 1.5,\n\"known_from\": \"2026-13-01\", \"us_surcharge\": 1},\n5,\n{\"models\": [\"\\ud800\"]}],\n\"contracted\": {}}"),
+			[]string{`line 1: there is no field "Rows"`, `line 3: row 1: models is "m", must be a list of texts`, "line 4: row 1: input is 1.5, must be a whole number",
+				`line 5: row 1: known_from is "2026-13-01", must be a day`, "line 5: row 1: us_surcharge is 1, must be true or false", "line 6: row 2: it is 5, must be an object",
+				"line 7: row 3: models: \"\ufffd\" has a broken character", "line 8: contracted rows is an object, must be a list"}},
+		"out of range":   {table(good + `, "input": 99999999999999999999`), []string{"input is 99999999999999999999, must be a whole number"}},
+		"epoch":          {table(`"models": ["m"], "known_from": "1970-01-01"`), []string{`known_from is "1970-01-01", must be a day after`}},
+		"platform":       {table(good + `, "platform": "Bedrock"`), []string{`platform is "Bedrock", must be firstParty, bedrock, vertex, foundry`}},
+		"nameless model": {table(`"models": [""], "known_from": "2026-01-01"`), []string{"models is empty, or one of them"}},
+		"twice a field":  {table(good + `, "source": "a", "source": "b"`), []string{`row 1: "source" stands twice`}},
+		"twice an alias": {[]byte(`{"unit": "x", "unit": "y", "aliases": {"a": "b", "a": "c"}}`), []string{`"unit" stands twice`, `"a" stands twice`}},
+		"not UTF-8":      {table("\"models\": [\"m\xff\"], \"known_from\": \"2026-01-01\""), []string{"line 1: a character is not UTF-8"}},
 	} {
 		_, err := pricing.Parse(c.doc, 7)
 		for _, want := range c.want {
@@ -88,5 +105,29 @@ func TestAFaultyTableIsRefusedWithEveryFault(t *testing.T) {
 				t.Errorf("%s: error %v, want one with %q", name, err, want)
 			}
 		}
+		if err != nil && (strings.Contains(err.Error(), "Go ") || strings.Contains(err.Error(), "json:")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAFaultNamesTheFileAndItsOwnRow(t *testing.T) {
+	const good = `"models": ["m"], "known_from": "2026-01-01"`
+	ours := pricing.File{Name: "ours.json", Text: append([]byte("\ufeff"), table(`"models": ["n"], "known_from": "2026-01-01"`, good+`, "input": 3`)...)}
+	_, _, err := pricing.Join(pricing.File{Name: "first.json", Text: table(good)}, ours, pricing.File{Name: "none.json"})
+	for _, want := range []string{`ours.json:1: row 2: "m" has another row`, "none.json is empty"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "first.json") {
+		t.Error(err)
+	}
+	text, joined, err := pricing.Join(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows, _ := joined.Rows(); len(rows) != 2 || !strings.Contains(string(text), `"n"`) {
+		t.Errorf("%s", text)
 	}
 }

@@ -1,9 +1,6 @@
 package sessions
 
 import (
-	"bytes"
-	"cmp"
-	"slices"
 	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
@@ -59,51 +56,11 @@ func (x *fold) link(s *session, f *fact) *link {
 	}
 	l := x.group(s, id)
 	if f.kind == schemas.KindApproval {
-		l.requests = l.add(l.requests, f)
+		l.requests = l.add(l.requests, f, later)
 	} else {
-		l.calls = l.add(l.calls, f)
+		l.calls = l.add(l.calls, f, later)
 	}
 	return l
-}
-
-// group is the link with an id, made anew where there is none.
-func (x *fold) group(s *session, id schemas.Id) *link {
-	return load(x, linkKey(s.id, id), func() *link {
-		p := load(x, linksKey(s.id, s.links/pageSize), func() *page { return &page{} })
-		p.facts = append(p.facts, id)
-		p.changed = true
-		s.links++
-		s.changed = true
-		return &link{}
-	})
-}
-
-// add puts a fact into one side of the link, or moves it to its new time. A
-// side that is full keeps the latest, whatever came first.
-func (l *link) add(side []moment, f *fact) []moment {
-	m := moment{f.key, f.numbers[nOccurredAt].value}
-	i := slices.IndexFunc(side, func(o moment) bool { return o.fact == f.key })
-	switch {
-	case i >= 0 && side[i] == m:
-		return side
-	case i >= 0:
-		side[i] = m
-	case len(side) < maxMoments:
-		side = append(side, m)
-	default:
-		oldest := slices.MinFunc(side, compareMoments)
-		if compareMoments(m, oldest) < 0 {
-			return side
-		}
-		side[slices.Index(side, oldest)] = m
-	}
-	l.changed = true
-	slices.SortFunc(side, compareMoments)
-	return side
-}
-
-func compareMoments(a, b moment) int {
-	return cmp.Or(cmp.Compare(a.at, b.at), bytes.Compare(a.fact[:], b.fact[:]))
 }
 
 // callFor is the call that a request belongs to: the latest begun before it. A

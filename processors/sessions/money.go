@@ -87,21 +87,27 @@ func (x *fold) parsed(kind string, version int64, text []byte, parse func() (any
 	return value
 }
 
+// attribution is what the directory says of a fact.
+type attribution struct {
+	team    string
+	billing schemas.Billing // of a model request
+}
+
 // attribute fills the team of a row by the directory, else by what the session
 // says, and gives who pays how.
 func (x *fold) attribute(r *schemas.Enriched, s *session, f *fact) schemas.Billing {
-	version := x.versions(s, f).Directory
-	team, billing := x.directory(version).Find(r.User, r.OccurredAt)
-	if by := x.restated("directory", version, r.OccurredAt); by != nil {
-		laterTeam, laterBilling := x.directory(by.Version).Find(r.User, r.OccurredAt)
-		if laterTeam != team || laterBilling != billing && f.kind == schemas.KindModelRequest {
-			team, billing, r.Restatement = laterTeam, laterBilling, reasonOf(by)
+	_, found, restatement := goesBy(x, "directory", x.versions(s, f).Directory, r.OccurredAt, func(version int64) (a attribution) {
+		a.team, a.billing = x.directory(version).Find(r.User, r.OccurredAt)
+		if f.kind != schemas.KindModelRequest {
+			a.billing = schemas.BillingUnknown
 		}
-	}
-	if r.Team = team; team == "" {
+		return a
+	})
+	r.Restatement = restatement
+	if r.Team = found.team; r.Team == "" {
 		r.Team = s.texts[sTeam].value
 	}
-	return billing
+	return found.billing
 }
 
 // request is what a model request was billed by. nested: it is a search that no
@@ -131,23 +137,6 @@ func (f *fact) used() bool {
 	return f.numbers[nTokenInput].rank != 0 || f.numbers[nTokenOutput].rank != 0
 }
 
-// table is the price table that a request goes by, its cost, and why it is a
-// later one than at first, if it is.
-func (x *fold) table(s *session, f *fact, r *pricing.Request) (t *pricing.Table, c pricing.Cost, restatement string) {
-	t = x.prices(x.versions(s, f).Prices)
-	c = t.Price(r)
-	if by := x.restated("prices", c.PriceVersion, r.OccurredAt); by != nil {
-		later := x.prices(by.Version)
-		corrected := later.Price(r)
-		unversioned := corrected
-		unversioned.PriceVersion = c.PriceVersion
-		if unversioned != c {
-			return later, corrected, reasonOf(by)
-		}
-	}
-	return t, c, ""
-}
-
 // cost fills tokens and money of a model request.
 func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Billing) {
 	n := &f.numbers
@@ -170,12 +159,14 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 		r.CostGrade, r.PriceVersion = schemas.CostGradeUnpriced, x.prices(x.versions(s, f).Prices).Version()
 		return
 	}
-	_, cost, restatement := x.table(s, f, &request)
+	version, cost, restatement := goesBy(x, "prices", x.versions(s, f).Prices, r.OccurredAt, func(version int64) pricing.Cost {
+		c := x.prices(version).Price(&request)
+		c.PriceVersion = 0 // that alone makes no difference
+		return c
+	})
 	r.CostNanoUsd, r.CostNanoUsdMax, r.CostContractedNanoUsd = cost.NanoUsd, cost.MaxNanoUsd, cost.ContractedNanoUsd
-	r.CostGrade, r.PriceVersion = cost.Grade, cost.PriceVersion
-	if restatement != "" {
-		r.Restatement = joined(r.Restatement, restatement)
-	}
+	r.CostGrade, r.PriceVersion = cost.Grade, x.prices(version).Version()
+	r.Restatement = joined(r.Restatement, restatement)
 	if nested && r.CostGrade == schemas.CostGradeMeasured {
 		r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.OptLong{} // a lower bound
 	}
@@ -185,6 +176,9 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 	}
 	if r.Billing = billing; pricing.OnCloud(r.Platform, r.Model) {
 		r.Billing = schemas.BillingCloud // the client's own word
+	}
+	if r.Billing == schemas.BillingSubscription {
+		r.CostContractedNanoUsd = schemas.OptLong{} // nobody pays it by the token
 	}
 }
 
@@ -211,10 +205,10 @@ func (x *fold) doubt(r *schemas.Enriched, f *fact) {
 }
 
 func joined(a, b string) string {
-	if a == "" {
-		return b
+	if a != "" && b != "" {
+		return a + "; " + b
 	}
-	return a + "; " + b
+	return a + b
 }
 
 // toolCost fills a call's share of what the model cost: the output of the
@@ -231,129 +225,18 @@ func (x *fold) toolCost(r *schemas.Enriched, s *session, f *fact) {
 		return
 	}
 	request, _ := m.request(r.Org)
-	t, _, restatement := x.table(s, m, &request)
-	r.CostGrade = schemas.CostGradeDerived
-	r.ToolCostNanoUsd = t.ToolCost(&request, x.callsOf(s, id), resultTokens(f.numbers[nResultLength].value))
-	if !r.ToolCostNanoUsd.Valid {
+	calls, result := x.callsOf(s, id), resultTokens(f.numbers[nResultLength].value)
+	_, cost, restatement := goesBy(x, "prices", x.versions(s, m).Prices, request.OccurredAt, func(version int64) schemas.OptLong {
+		return x.prices(version).ToolCost(&request, calls, result)
+	})
+	r.ToolCostNanoUsd, r.CostGrade = cost, schemas.CostGradeDerived
+	if !cost.Valid {
 		r.CostGrade = schemas.CostGradeUnpriced
-	} else if restatement != "" {
-		r.Restatement = joined(r.Restatement, restatement)
 	}
+	r.Restatement = joined(r.Restatement, restatement)
 }
 
 // resultTokens is about how many tokens a result of a length has: one for four
 // characters, begun ones counted. Tokenizers differ by a third; no witness
 // counts them.
 func resultTokens(length int64) int64 { return (max(0, length) + 3) / 4 }
-
-// requestOf is the fact_key of the model request that made a call, zeros if it is
-// not known.
-func (s *session) requestOf(f *fact) (id schemas.Id) {
-	if request := f.texts[tRequestId].value; request != "" {
-		id = schemas.FactKey(s.texts[sSessionId].value, schemas.KindModelRequest, request)
-	}
-	return id
-}
-
-// messageOf and callsOf name what facts of a session have in common: the requests
-// of a message, and the calls of a request, which is a fact_key.
-func messageOf(id string) schemas.Id { return schemas.FactKey(id, schemas.KindModelRequest, "message") }
-func callsOf(request schemas.Id) schemas.Id {
-	return schemas.FactKey(string(request[:]), schemas.KindToolCall, "calls")
-}
-
-// kin is what a fact has in common with others.
-type kin struct {
-	request schemas.Id // of a call
-	message string     // of a model request
-}
-
-func (s *session) kinOf(f *fact) (k kin) {
-	switch f.kind {
-	case schemas.KindToolCall:
-		k.request = s.requestOf(f)
-	case schemas.KindModelRequest:
-		k.message = f.texts[tMessageId].value
-	}
-	return k
-}
-
-// relateMoney keeps what rows need of other facts for their money: the calls of
-// a request, and the requests of a message. It makes the others due when one
-// changed, also those that it had in common before.
-func (x *fold) relateMoney(s *session, f *fact, before kin) {
-	now := s.kinOf(f)
-	switch f.kind {
-	case schemas.KindToolCall:
-		if before.request != now.request {
-			x.reconsiderLink(s, callsOf(before.request), f)
-			l := x.group(s, callsOf(now.request))
-			l.calls = l.add(l.calls, f)
-			x.reconsider(s, l.calls, f)
-		}
-	case schemas.KindModelRequest:
-		x.reconsiderLink(s, callsOf(f.key), f)
-		if before.message != now.message {
-			x.reconsiderLink(s, messageOf(before.message), f)
-		}
-		if now.message != "" {
-			l := x.group(s, messageOf(now.message))
-			l.requests = l.add(l.requests, f)
-			x.reconsider(s, l.requests, f)
-		}
-	}
-}
-
-// reconsiderLink is reconsider for all of a link, if there is one.
-func (x *fold) reconsiderLink(s *session, id schemas.Id, but *fact) {
-	if l := load[link](x, linkKey(s.id, id), nil); l != nil {
-		x.reconsider(s, l.requests, but)
-		x.reconsider(s, l.calls, but)
-	}
-}
-
-// reconsider makes the published rows of facts due, but for one.
-func (x *fold) reconsider(s *session, facts []moment, but *fact) {
-	for _, m := range facts {
-		if other := x.known(s, m.fact); other != but && other.version > 0 {
-			other.dueBy(max(x.tx.Now(), other.published+nextVersion))
-		}
-	}
-}
-
-// callsOf is the number of calls that a request made, at least 1.
-func (x *fold) callsOf(s *session, request schemas.Id) (n int64) {
-	if l := load[link](x, linkKey(s.id, callsOf(request)), nil); l != nil {
-		for _, m := range l.calls {
-			if s.requestOf(x.known(s, m.fact)) == request {
-				n++
-			}
-		}
-	}
-	return max(1, n)
-}
-
-// copied tells a request that a subagent's file only repeats from elsewhere,
-// under a new request id: the message is another request's (background of
-// DESIGN §6, trap 3.4). The main thread's counts, else the earliest.
-func (x *fold) copied(s *session, f *fact) bool {
-	message := f.texts[tMessageId].value
-	if message == "" || f.texts[tAgentRunId].value == "" {
-		return false
-	}
-	l := load[link](x, linkKey(s.id, messageOf(message)), nil)
-	if l == nil {
-		return false
-	}
-	mine := moment{f.key, f.numbers[nOccurredAt].value}
-	for _, m := range l.requests {
-		if m.fact == f.key {
-			continue
-		}
-		other := x.known(s, m.fact)
-		if other.texts[tMessageId].value == message && (other.texts[tAgentRunId].value == "" || compareMoments(m, mine) < 0) {
-			return true
-		}
-	}
-	return false
-}

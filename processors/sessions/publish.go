@@ -88,7 +88,7 @@ func (s *session) sweepLater(now int64) {
 	if !s.said {
 		return
 	}
-	s.restate, s.changed = true, true
+	s.compareAll, s.changed = true, true
 	if s.sweepAt == 0 {
 		s.sweepAt = max(now+firstVersion, s.sweptAt+nextVersion)
 	}
@@ -115,8 +115,14 @@ func (x *fold) Due(key string) error {
 		return nil
 	}
 	if s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now() {
-		x.close(s)
-		return nil
+		if s.touched {
+			return nil // its facts leave as they are committed: in the next commit
+		}
+		if !x.mustCompare(s) {
+			x.close(s)
+			return nil
+		}
+		x.compare(s) // before it leaves
 	}
 	x.sweep(s)
 	return nil
@@ -134,6 +140,9 @@ func (x *fold) sweep(s *session) {
 		return
 	}
 	s.changed = true
+	if rs := x.restatements(); rs != nil && s.cursor == 0 && s.compareAll {
+		s.compared = rs.walks
+	}
 	for ; s.cursor < s.facts; s.cursor++ {
 		if x.tx.Full() {
 			return
@@ -142,7 +151,7 @@ func (x *fold) sweep(s *session) {
 		f := x.known(s, p.facts[s.cursor%pageSize])
 		switch {
 		case f.kind == schemas.KindSessionEnd:
-		case f.version > 0 && f.due == 0 && !s.restate && !s.asked:
+		case f.version > 0 && f.due == 0 && !s.compareAll && !s.asked:
 			// Nothing that its row is made of has changed since.
 		case s.ending, f.version > 0:
 			x.publish(s, f, s.ending)
@@ -159,13 +168,14 @@ func (x *fold) sweep(s *session) {
 		s.endAt, s.closing = 0, false
 		s.closeAt = now + rest
 	}
-	s.cursor, s.ending, s.restate, s.sweepAt, s.sweptAt = 0, false, false, 0, now
+	s.cursor, s.ending, s.compareAll, s.sweepAt, s.sweptAt = 0, false, false, 0, now
 }
 
 // publish says the fact's next version, if its row differs from the one that
 // was published last: that one with sign -1, then the new one. A fact that has
 // no row any more gets the -1 row alone.
 func (x *fold) publish(s *session, f *fact, final bool) {
+	s.touched = true
 	if f.due != 0 {
 		f.due, f.changed = 0, true
 	}

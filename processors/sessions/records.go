@@ -67,27 +67,29 @@ type fact struct {
 
 // session is what the facts of a session share.
 type session struct {
-	id        schemas.Id
-	facts     int64  // facts listed in its pages
-	shown     uint16 // who has spoken, bit by channel
-	first     int64  // least append time of its events, µs
-	lastEvent int64  // latest occurred_at, µs
-	endAt     int64  // append time at which it counts as ended, 0 = it has ended and nothing came since
-	closing   bool   // the client said the session ends
-	sweepAt   int64  // append time at which published rows are compared anew, 0 = not needed
-	sweptAt   int64  // append time of the last sweep
-	cursor    int64  // facts that a running sweep has seen
-	ending    bool   // the running sweep is the one at the end
-	asked     bool   // a permission request was seen
-	restate   bool   // what rows share has changed since the last sweep
-	said      bool   // a row was published
-	branchAt  int64  // occurred_at of the earliest branch seen, µs
-	links     int64  // links listed in their pages
-	closeAt   int64  // append time at which it leaves the state, 0 = it has not ended
-	away      int64  // how much of it has left
-	gone      bool   // it has left in this overlay
-	texts     [sessionTexts]text
-	changed   bool
+	id         schemas.Id
+	facts      int64  // facts listed in its pages
+	shown      uint16 // who has spoken, bit by channel
+	first      int64  // least append time of its events, µs
+	lastEvent  int64  // latest occurred_at, µs
+	endAt      int64  // append time at which it counts as ended, 0 = it has ended and nothing came since
+	closing    bool   // the client said the session ends
+	sweepAt    int64  // append time at which published rows are compared anew, 0 = not needed
+	sweptAt    int64  // append time of the last sweep
+	cursor     int64  // facts that a running sweep has seen
+	ending     bool   // the running sweep is the one at the end
+	asked      bool   // a permission request was seen
+	compareAll bool   // every published row is to be compared, not only those that wait
+	compared   int64  // walk of restatements that has compared all of its rows
+	said       bool   // a row was published
+	branchAt   int64  // occurred_at of the earliest branch seen, µs
+	links      int64  // links listed in their pages
+	closeAt    int64  // append time at which it leaves the state, 0 = it has not ended
+	away       int64  // how much of it has left
+	gone       bool   // it has left in this overlay
+	touched    bool   // facts of it may have changed in this overlay
+	texts      [sessionTexts]text
+	changed    bool
 }
 
 // due is when the session wants to be looked at.
@@ -336,13 +338,14 @@ func (s *session) encode() []byte {
 	e.bool(s.ending)
 	e.bool(s.said)
 	e.bool(s.asked)
-	e.bool(s.restate)
+	e.bool(s.compareAll)
 	e.int(s.branchAt)
 	e.texts(s.texts[:], 0)
 	e.int(s.links)
 	e.int(s.closeAt)
 	e.int(s.away)
 	e.int(s.first)
+	e.int(s.compared)
 	return e
 }
 
@@ -352,14 +355,14 @@ func (s *session) decode(b []byte) error {
 	d.version()
 	s.id, s.facts, s.shown = d.id(), d.int(), uint16(d.uint())
 	s.lastEvent, s.endAt, s.closing = d.int(), d.int(), d.byte() != 0
-	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked, s.restate = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0, d.byte() != 0
+	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked, s.compareAll = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0, d.byte() != 0
 	s.branchAt = d.int()
 	d.texts(s.texts[:], 0)
 	if len(d.b) > 0 { // of before sessions were closed
 		s.links, s.closeAt, s.away = d.int(), d.int(), d.int()
 	}
 	if len(d.b) > 0 { // of before prices were applied
-		s.first = d.int()
+		s.first, s.compared = d.int(), d.int()
 	}
 	return d.err()
 }

@@ -12,62 +12,71 @@ import (
 
 // A restatement says facts anew by a later version of prices or directory than
 // was in force when they were first told of. What a row says is a function of
-// the fact and of all restatements, whenever they came; the walk over the
-// sessions only makes the rows that were said before follow. A fact for which
-// the later version makes no difference stays by the earlier one.
+// the fact and of all restatements in the order in which they were asked for
+// ([goesBy]); the walk over the sessions only makes the rows that were said
+// before follow.
 
 // restatements are those that the partition was asked for, and the walk.
 type restatements struct {
 	all     []engine.Restatement
+	walks   int64      // so far
 	due     int64      // append time at which the walk goes on, 0 = it has ended
+	since   int64      // what was archived before is passed over, µs
 	open    bool       // it has passed what is archived, and is at what is not
 	cursor  string     // last session passed: id of an archived one, key of an open one
 	waiting schemas.Id // archived session that was asked for
 	changed bool
 }
 
-// maxRestatements bounds the record; the oldest of a kind that a later one
-// covers go first.
+// maxRestatements bounds the record. One more is a dead letter.
 const maxRestatements = 1000
 
 // restatements of the partition, nil if there are none.
 func (x *fold) restatements() *restatements { return load[restatements](x, restateKey, nil) }
 
-// restated is the restatement that a fact of a time goes by, if it was first
-// told of under an earlier version of that kind.
-func (x *fold) restated(kind string, version, at int64) (found *engine.Restatement) {
+// goesBy is the version of prices or directory that a fact of a time goes by, and
+// what it makes of the fact: the version that was in force at first, then of each
+// later version that the fact was restated by the ones that made a difference.
+func goesBy[T comparable](x *fold, kind string, version, at int64, figure func(version int64) T) (by int64, made T, restatement string) {
+	by, made = version, figure(version)
 	rs := x.restatements()
 	if rs == nil {
-		return nil
+		return by, made, ""
 	}
 	for i := range rs.all {
 		r := &rs.all[i]
-		if r.Kind == kind && r.Since <= at && r.Version > version && (found == nil || r.Version >= found.Version) {
-			found = r
+		if r.Kind != kind || r.Since > at || r.Version <= version {
+			continue
+		}
+		if other := figure(r.Version); other != made {
+			by, made, restatement = r.Version, other, fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason)
 		}
 	}
-	return found
-}
-
-func reasonOf(r *engine.Restatement) string {
-	return fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason)
+	return by, made, restatement
 }
 
 // Restate implements engine.Fold.
 func (x *fold) Restate(r engine.Restatement) {
 	rs := load(x, restateKey, func() *restatements { return &restatements{} })
-	if slices.Contains(rs.all, r) {
+	switch {
+	case r.Reason == "": // nobody has asked, a version was known late
+	case slices.Contains(rs.all, r):
 		return // asked again; the walk ends, or has ended, all the same
+	case len(rs.all) >= maxRestatements:
+		x.dead("invalid", fmt.Sprintf("the partition was restated %d times, and keeps no more reasons", maxRestatements), r.Reason)
+		return
+	default:
+		rs.all = append(rs.all, r)
 	}
-	rs.all = append(rs.all, r)
-	for len(rs.all) > maxRestatements {
-		rs.all = rs.all[1:]
+	if rs.due == 0 || r.Since < rs.since {
+		rs.since = r.Since
 	}
+	rs.walks++
 	rs.due, rs.open, rs.cursor, rs.waiting, rs.changed = x.tx.Now(), false, "", schemas.Id{}, true
 }
 
-// walk takes the next sessions: each archived one is brought back, said anew and
-// leaves again; then those of the state.
+// walk takes the next sessions: each archived one is brought back, compared and
+// leaves again; then those of the state. It leaves room for events.
 func (x *fold) walk(rs *restatements) error {
 	if rs.waiting != (schemas.Id{}) {
 		if err := x.reopen(rs.waiting); err != nil {
@@ -78,26 +87,25 @@ func (x *fold) walk(rs *restatements) error {
 	}
 	rs.changed = true
 	if !rs.open {
-		since := rs.all[0].Since
-		for _, r := range rs.all {
-			since = min(since, r.Since)
-		}
 		var after schemas.Id
 		copy(after[:], rs.cursor)
 		// A clock may have been ahead of the append time by maxAhead.
-		if id, ok := x.tx.Archived(after, since-maxAhead); ok {
+		if id, ok := x.tx.Archived(after, rs.since-maxAhead); ok {
 			rs.waiting, rs.cursor = id, string(id[:])
 			return nil
 		}
 		rs.open, rs.cursor = true, string(sessionKind)
 	}
-	const some = 4096
+	const some = 512
 	keys := x.tx.Keys(string(sessionKind), rs.cursor, some)
 	for _, key := range keys {
-		if x.tx.Full() {
+		if x.tx.Used() >= engine.SoftBytes/4 {
 			return nil
 		}
-		x.sayAnew(load[session](x, key, nil))
+		if s := load[session](x, key, nil); x.mustCompare(s) {
+			x.compare(s)
+			x.sweep(s) // the rest of a large one is due
+		}
 		rs.cursor = key
 	}
 	if len(keys) < some {
@@ -106,33 +114,44 @@ func (x *fold) walk(rs *restatements) error {
 	return nil
 }
 
-// reopen brings an archived session back to be said anew. Where the archive has
+// compare has every published row of a session compared with what it would be
+// now, from its first fact on.
+func (x *fold) compare(s *session) {
+	s.compareAll, s.cursor, s.sweepAt, s.changed = true, 0, x.tx.Now(), true
+}
+
+// mustCompare tells a session whose rows the last walk has not begun to compare.
+// One that is leaving was compared before.
+func (x *fold) mustCompare(s *session) bool {
+	rs := x.restatements()
+	return rs != nil && s != nil && !s.gone && s.said && s.away == 0 && s.compared != rs.walks
+}
+
+// reopen brings an archived session back to be compared. Where the archive has
 // aged out, a dead letter tells.
 func (x *fold) reopen(id schemas.Id) error {
 	key := sessionKey(id)
 	if _, _, here := x.tx.Get(key); here {
-		x.sayAnew(load[session](x, key, nil))
+		if s := load[session](x, key, nil); x.mustCompare(s) {
+			x.compare(s)
+		}
 		return nil
 	}
 	err := x.tx.Recall(id)
 	if !errors.Is(err, engine.ErrArchived) {
 		return err
 	}
-	d := schemas.DeadLetter{Generation: x.tx.Generation(), Reason: "closed", Detail: "cannot be restated: " + err.Error(),
-		Source: "sessions", Position: fmt.Sprintf("%x", id), Hash: schemas.TextHash(id[:]), OccurredAt: x.tx.Now()}
-	d.Cap()
-	schemas.SetDeadLetterID(&d)
-	x.tx.Emit(broker.DeadLetters, d.AppendAvro(nil))
+	x.dead("closed", "cannot be restated: "+err.Error(), fmt.Sprintf("%x", id))
 	return nil
 }
 
-// sayAnew has every published row of a session compared with what it would be
-// now.
-func (x *fold) sayAnew(s *session) {
-	if s == nil || s.gone || !s.said {
-		return
-	}
-	s.restate, s.cursor, s.sweepAt, s.changed = true, 0, x.tx.Now(), true
+// dead says a dead letter of a restatement.
+func (x *fold) dead(reason, detail, position string) {
+	d := schemas.DeadLetter{Generation: x.tx.Generation(), Reason: reason, Detail: detail,
+		Source: "sessions", Position: position, Hash: schemas.TextHash([]byte(position)), OccurredAt: x.tx.Now()}
+	d.Cap()
+	schemas.SetDeadLetterID(&d)
+	x.tx.Emit(broker.DeadLetters, d.AppendAvro(nil))
 }
 
 func (rs *restatements) encode() []byte {
@@ -144,7 +163,9 @@ func (rs *restatements) encode() []byte {
 		e.int(r.Since)
 		e.bytes([]byte(r.Reason))
 	}
+	e.int(rs.walks)
 	e.int(rs.due)
+	e.int(rs.since)
 	e.bool(rs.open)
 	e.bytes([]byte(rs.cursor))
 	e.id(rs.waiting)
@@ -161,7 +182,7 @@ func (rs *restatements) decode(b []byte) error {
 		r.Reason = string(d.take(d.uint()))
 		rs.all = append(rs.all, r)
 	}
-	rs.due, rs.open = d.int(), d.byte() != 0
+	rs.walks, rs.due, rs.since, rs.open = d.int(), d.int(), d.int(), d.byte() != 0
 	rs.cursor, rs.waiting = string(d.take(d.uint())), d.id()
 	return d.err()
 }

@@ -103,6 +103,9 @@ func (x *fold) session(org, sessionID string) *session {
 	id := schemas.SessionKey(org, sessionID)
 	return load(x, sessionKey(id), func() *session {
 		s := &session{id: id}
+		if rs := x.restatements(); rs != nil {
+			s.compared = rs.walks // its rows go by them from the first on
+		}
 		s.texts[sOrg].join(strings.Clone(org), 1, 0)
 		s.texts[sSessionId].join(strings.Clone(sessionID), 1, 0)
 		return s

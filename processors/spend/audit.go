@@ -167,13 +167,8 @@ func (a *Audit) Proof() (*Proof, error) {
 	for _, s := range a.sums {
 		l := s.signed
 		p.Cells += len(l.cells)
-		for _, c := range l.Cells() {
-			switch {
-			case c.Measures[Requests] < 0:
-				a.fault("%s: %d requests", c.name(l.by), c.Measures[Requests])
-			case c.Measures[Requests] == 0:
-				a.fault("%s: %s without a request", c.name(l.by), c.Measures.difference(Measures{}))
-			}
+		for _, fault := range l.Faults() {
+			a.fault("%s", fault)
 		}
 		if unlike := l.differs(s.stated); unlike != "" {
 			a.fault("signed sums by %v are not those of the facts' states: %s", l.by, unlike)

@@ -15,6 +15,7 @@ type Claim struct {
 	Models      map[string]*Figures
 	NoSum       bool   // it knows the session, and has no sum of it
 	Behind      bool   // it shows requests that its sum does not have
+	Unread      bool   // a line of it could not be read that may be a newer sum
 	Parent      string // the session it was forked from, where its sum begins with that one's
 }
 
@@ -24,8 +25,9 @@ type Claim struct {
 func (r *Record) CompareSessions(from, to int64, claims []*Claim) *Comparison {
 	result := &Comparison{}
 	ours := r.bySession(result)
-	told := map[string]bool{}
+	told, summed := map[string]bool{}, map[string]bool{}
 	for _, c := range claims {
+		summed[c.Session] = summed[c.Session] || !c.NoSum
 		if told[c.Session] = true; ours[c.Session] == nil && c.Last != 0 && (c.Last < from || c.First >= to) {
 			continue
 		}
@@ -39,6 +41,9 @@ func (r *Record) CompareSessions(from, to int64, claims []*Claim) *Comparison {
 		for _, model := range slices.Sorted(maps.Keys(models)) {
 			r.compareModel(result, c, model, ours, c.First != 0 && c.First < from || c.Last >= to)
 		}
+	}
+	for _, c := range r.sessions.Cells() {
+		result.cover(&c, c.Values[0], summed[c.Values[0]])
 	}
 	for session, models := range ours {
 		if !told[session] {
@@ -115,10 +120,14 @@ func (r *Record) compareModel(result *Comparison, c *Claim, model string, all ma
 		}
 		reason := Unexplained
 		switch d := t - o; {
+		case c.NoSum && c.Unread:
+			reason = Unread
 		case c.NoSum:
 			reason = NoSum
 		case near(t, o, slack):
 			reason = Agrees
+		case c.Unread:
+			reason = Unread
 		case all[c.Session] == nil:
 			reason = NoRows
 		case edge:
@@ -133,7 +142,7 @@ func (r *Record) compareModel(result *Comparison, c *Claim, model string, all ma
 			reason = Unpriced
 		case f == FigureCost && near(t, ours.Measures[CostClientNanoUsd], slack):
 			reason = ClientsPrice
-		case ours.Measures[UnboundedRequests] > 0 && d > 0 && (f == FigureOutput || f == FigureCost):
+		case f == FigureOutput && d > 0 && d <= ours.lostOutput(), f == FigureCost && d > 0 && d <= ours.lostCost():
 			reason = PartialOutput
 		case f == FigureCost && d > 0 && t <= ours.Measures[CostNanoUsdMax]+slack:
 			reason = CacheLifetime
@@ -178,10 +187,13 @@ func (r *Record) CompareUsage(usage []Usage, from, to string) (result *Compariso
 		result.failed(theirsAll[key.model].Add(u.Figures))
 	}
 	for _, c := range r.days.Cells() {
-		switch platform := c.Values[2]; {
-		case c.Values[0] < from || c.Values[0] >= to:
+		platform, whole := c.Values[2], c.Values[0] >= from && c.Values[0] < to
+		others := c.Billing == schemas.BillingSubscription || c.Billing == schemas.BillingCloud || platform != "" && platform != "firstParty"
+		result.cover(&c, c.Values[0], whole && !others && days[c.Values[0]])
+		switch {
+		case !whole:
 			continue
-		case c.Billing == schemas.BillingSubscription, c.Billing == schemas.BillingCloud, platform != "" && platform != "firstParty":
+		case others:
 			leftOut += c.Measures[Requests]
 			continue
 		}
@@ -231,7 +243,7 @@ func (r *Record) CompareUsage(usage []Usage, from, to string) (result *Compariso
 				reason = OtherDay
 			case (f == FigureCacheWrite5m || f == FigureCacheWrite1h) && writes == t[FigureCacheWrite5m].Value+t[FigureCacheWrite1h].Value:
 				reason = CacheLifetime
-			case f == FigureOutput && o.Measures[UnboundedRequests] > 0 && b > a:
+			case f == FigureOutput && b > a && b-a <= o.lostOutput():
 				reason = PartialOutput
 			case f == FigureSearches && a > b:
 				reason = FetchesToo

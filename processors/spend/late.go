@@ -13,8 +13,8 @@ import (
 // what was taken back and not said again.
 type Late struct {
 	New       Change // facts that were not known yet: version 1
-	Corrected Change // facts that were said anew, or again
-	Restated  Change // those of them that later prices or directory changed
+	Corrected Change // facts that were said anew for any other reason, or again
+	Restated  Change // facts that later prices or directory said anew: their restatement is another one
 	Withdrawn Change // facts that were taken back, or moved out of what is summed
 	reasons   map[string]int64
 	taken     map[schemas.Id]schemas.Enriched
@@ -58,7 +58,7 @@ func (l *Late) Add(r *schemas.Enriched) error {
 	switch {
 	case !replaced && r.Version == 1:
 		change = &l.New
-	case replaced && r.Restatement != "" && r.Restatement != old.Restatement:
+	case replaced && r.Restatement != old.Restatement: // unchanged, it is the reason of an earlier version
 		change = &l.Restated
 		l.reasons[r.Restatement]++
 	}
@@ -92,7 +92,8 @@ func (l *Late) Reasons() (reasons []Reason) {
 	return reasons
 }
 
-// Reason is why facts were restated, as the column restatement has it.
+// Reason is why facts were restated, as the column restatement has it; empty
+// where an earlier restatement does not hold any more.
 type Reason struct {
 	Reason string `json:"reason"`
 	Count  int64  `json:"count"`

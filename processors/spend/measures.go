@@ -20,7 +20,7 @@ type Measure uint8
 const (
 	Requests           Measure = iota
 	PricedRequests             // that have a cost_nano_usd; averages are over these
-	ContractedRequests         // that have a cost_contracted_nano_usd
+	ContractedRequests         // that have a cost_contracted_nano_usd; a subscription has none
 	UnboundedRequests          // priced ones without an upper bound
 	ClientRequests             // that have a cost_client_usd
 	TokenInput
@@ -88,6 +88,9 @@ func Of(r *schemas.Enriched) (Measures, error) {
 			}
 		}
 	}
+	if r.Billing == schemas.BillingSubscription { // a contract is not what it is paid by
+		m[CostContractedNanoUsd], m[ContractedRequests] = 0, 0
+	}
 	switch {
 	case r.CostNanoUsdMax.Valid:
 		m[CostNanoUsdMax] = r.CostNanoUsdMax.Value
@@ -116,7 +119,7 @@ func (m *Measures) Add(o Measures) error {
 	sum := *m
 	for i, v := range o {
 		var err error
-		if sum[i], err = plus(m[i], v); err != nil {
+		if sum[i], err = Plus(m[i], v); err != nil {
 			return fmt.Errorf("%s: %w", Measure(i), err)
 		}
 	}
@@ -124,8 +127,8 @@ func (m *Measures) Add(o Measures) error {
 	return nil
 }
 
-// plus is a + b, or ErrOverflow.
-func plus(a, b int64) (int64, error) {
+// Plus is a + b, or ErrOverflow.
+func Plus(a, b int64) (int64, error) {
 	if sum := a + b; (sum > a) == (b > 0) || b == 0 {
 		return sum, nil
 	}
@@ -142,17 +145,44 @@ func (m *Measures) sub(o Measures) error {
 	return m.Add(o)
 }
 
-// MarshalJSON writes an object with every measure by its name.
+// Known tells whether requests have a measure at all: money that none of them
+// has is not zero.
+func (m *Measures) Known(of Measure) bool {
+	counts := map[Measure]Measure{CostNanoUsd: PricedRequests, CostNanoUsdMax: PricedRequests,
+		CostContractedNanoUsd: ContractedRequests, CostClientNanoUsd: ClientRequests}
+	count, money := counts[of]
+	return !money || m[count] != 0
+}
+
+// MarshalJSON writes an object with every measure by its name; null where no
+// request has it.
 func (m Measures) MarshalJSON() ([]byte, error) {
+	return m.appendJSON(func(of Measure) bool { return m.Known(of) }), nil
+}
+
+func (m *Measures) appendJSON(known func(Measure) bool) []byte {
 	b := []byte{'{'}
 	for i, v := range m {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(strconv.AppendQuote(b, measureNames[i]), ':')
-		b = strconv.AppendInt(b, v, 10)
+		if known(Measure(i)) {
+			b = strconv.AppendInt(b, v, 10)
+		} else {
+			b = append(b, "null"...)
+		}
 	}
-	return append(b, '}'), nil
+	return append(b, '}')
+}
+
+// Changed are differences of sums: zero is no change, also of money that no
+// request has.
+type Changed struct{ Measures }
+
+// MarshalJSON writes an object with every measure by its name.
+func (c Changed) MarshalJSON() ([]byte, error) {
+	return c.appendJSON(func(Measure) bool { return true }), nil
 }
 
 // difference says in which measure sums differ.

@@ -119,6 +119,20 @@ func (l *Ledger) Fold(by ...Dimension) (*Ledger, error) {
 	return folded, nil
 }
 
+// Faults names the cells that no whole facts come to: fewer than no requests, or
+// a sum without a request. Rows are missing then, or are wrong.
+func (l *Ledger) Faults() (faults []string) {
+	for _, c := range l.Cells() {
+		switch {
+		case c.Measures[Requests] < 0:
+			faults = append(faults, fmt.Sprintf("%s: %d requests", c.name(l.by), c.Measures[Requests]))
+		case c.Measures[Requests] == 0:
+			faults = append(faults, fmt.Sprintf("%s: %s without a request", c.name(l.by), c.Measures.difference(Measures{})))
+		}
+	}
+	return faults
+}
+
 // differs names a cell that two ledgers by the same dimensions do not have
 // alike; "" = there is none.
 func (l *Ledger) differs(o *Ledger) string {

@@ -1,6 +1,7 @@
 package spend
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -273,6 +274,57 @@ func TestEveryDimensionHasAWordForNothing(t *testing.T) {
 		if m.String() == "" {
 			t.Errorf("measure %d has no name", m)
 		}
+	}
+}
+
+func TestARestatementIsARowWhoseReasonIsAnother(t *testing.T) {
+	because := func(reason string, nano int64) schemas.Enriched {
+		return request("1", 1, 1, func(r *schemas.Enriched) { r.CostNanoUsd, r.Restatement = schemas.SomeLong(nano), reason })
+	}
+	rows := said(because("", 7), because("prices 2: a", 9), because("prices 2: a", 11), // a correction: what restated it was before
+		because("prices 3: b", 13), because("prices 3: b", 13), because("", 17))
+	late := NewLate()
+	for i := range rows {
+		if err := late.Add(&rows[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []Reason{{"", 1}, {"prices 2: a", 1}, {"prices 3: b", 1}}
+	if late.New.Count != 1 || late.Corrected.Count != 2 || late.Restated.Count != 3 || !reflect.DeepEqual(late.Reasons(), want) {
+		t.Errorf("%d new, %d corrected, %d restated: %v", late.New.Count, late.Corrected.Count, late.Restated.Count, late.Reasons())
+	}
+}
+
+func TestASubscriptionHasNoContractedMoney(t *testing.T) {
+	contracted := func(billing schemas.Billing) schemas.Enriched {
+		return request("1", 1, 1, func(r *schemas.Enriched) { r.Billing, r.CostContractedNanoUsd = billing, schemas.SomeLong(5) })
+	}
+	api, subscription := contracted(schemas.BillingApi), contracted(schemas.BillingSubscription)
+	if m, err := Of(&api); err != nil || m[CostContractedNanoUsd] != 5 || m[ContractedRequests] != 1 {
+		t.Errorf("api: %v, %v", m, err)
+	}
+	if m, err := Of(&subscription); err != nil || m[CostContractedNanoUsd] != 0 || m[ContractedRequests] != 0 || m[CostNanoUsd] != 7 {
+		t.Errorf("subscription: %v, %v", m, err)
+	}
+}
+
+func TestMoneyThatNoRequestHasIsNull(t *testing.T) {
+	m := Measures{Requests: 1, TokenInput: 5}
+	told, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, err := json.Marshal(Changed{m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, measure := range []Measure{CostNanoUsd, CostNanoUsdMax, CostContractedNanoUsd, CostClientNanoUsd} {
+		if !strings.Contains(string(told), fmt.Sprintf("%q:null", measure)) || !strings.Contains(string(changed), fmt.Sprintf("%q:0", measure)) {
+			t.Errorf("%s: %s, as a change %s", measure, told, changed)
+		}
+	}
+	if m[PricedRequests] = 1; !m.Known(CostNanoUsd) || m.Known(CostContractedNanoUsd) || !m.Known(TokenOutput) {
+		t.Error("a price of nothing is not known")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -40,7 +41,7 @@ func (f *Figures) Add(o Figures) error {
 		if !v.Valid {
 			continue
 		}
-		sum, err := plus(f[i].Value, v.Value)
+		sum, err := Plus(f[i].Value, v.Value)
 		if err != nil {
 			return fmt.Errorf("%s: %w", Figure(i), err)
 		}
@@ -85,12 +86,13 @@ const (
 	NestedSearch   = "searches of a nested request are not told"
 	FastSpeed      = "fast speed, known to one side"
 	Surcharge      = "batch, geography or region"
-	PriceDiffers   = "price differs" // Unpriced and PriceDiffers may go on with the client's price
+	PriceDiffers   = "price differs" // Unpriced and PriceDiffers may go on with the client's price (Kind)
 
 	// Of a session, against sums of the client.
 	NoRows         = "no rows of the session"
 	NotTold        = "the witness does not know the session"
 	NoSum          = "the session has no sum: killed, or still running"
+	Unread         = "a line of the witness cannot be read"
 	OverTheEdge    = "the session goes over the edge of the period"
 	AfterTheSum    = "requests after the witness's last word"
 	ParentIncluded = "the sum of a fork includes its parent's"
@@ -103,6 +105,26 @@ const (
 	OtherDay      = "requests that the export counts on a neighbouring day"
 	FetchesToo    = "web fetches are counted with searches"
 )
+
+// clientWentBy goes before the client's price in a reason.
+const clientWentBy = ": the client went by "
+
+// Kind is a reason without the client's price.
+func Kind(reason string) string {
+	kind, _, _ := strings.Cut(reason, clientWentBy)
+	return kind
+}
+
+// Passes tells whether a bill with a difference of that reason is reconciled:
+// not where nobody can say why, where the two go by different prices, where we
+// have none, or where the witness could not be read.
+func Passes(reason string) bool {
+	switch Kind(reason) {
+	case Unexplained, PriceDiffers, Unpriced, Unread:
+		return false
+	}
+	return true
+}
 
 // Difference is what rows and a witness say of a model in one figure, over all
 // subjects (requests, sessions or days) that differ for one reason, or agree.
@@ -128,8 +150,9 @@ type differenceKey struct {
 
 // Comparison collects differences.
 type Comparison struct {
-	found map[differenceKey]*Difference
-	err   error // of the first sum that does not fit
+	found  map[differenceKey]*Difference
+	covers map[schemas.Billing]*covered
+	err    error // of the first sum that does not fit
 }
 
 func (c *Comparison) failed(err error) { c.err = cmp.Or(c.err, err) }
@@ -146,8 +169,8 @@ func (c *Comparison) add(d Difference, subject string) {
 	}
 	var errs [2]error
 	sum.Subjects += d.Subjects
-	sum.Ours, errs[0] = plus(sum.Ours, d.Ours)
-	sum.Theirs, errs[1] = plus(sum.Theirs, d.Theirs)
+	sum.Ours, errs[0] = Plus(sum.Ours, d.Ours)
+	sum.Theirs, errs[1] = Plus(sum.Theirs, d.Theirs)
 	c.failed(cmp.Or(errs[:]...))
 	if i, there := slices.BinarySearch(sum.Examples, subject); !there && subject != "" && i < maxExamples {
 		sum.Examples = slices.Insert(sum.Examples, i, subject)
@@ -213,7 +236,25 @@ func (r *Record) Add(row *schemas.Enriched) error {
 
 // Client holds each request against the figure that the client gave for it
 // (contract §8): the reason is a function of the row.
-func (r *Record) Client() *Comparison { return &r.client }
+func (r *Record) Client() *Comparison {
+	result := &Comparison{found: r.client.found, err: r.client.err}
+	for _, c := range r.sessions.Cells() {
+		of := result.coverage(c.Billing)
+		for sum, by := range map[*int64]int64{&of.Subjects: c.Measures[Requests], &of.SubjectsOf: c.Measures[Requests],
+			&of.CostNanoUsd: c.Measures[CostNanoUsd], &of.CostOf: c.Measures[CostNanoUsd]} {
+			result.increase(sum, by)
+		}
+	}
+	for _, c := range r.silent.Cells() {
+		of := result.coverage(c.Billing)
+		result.increase(&of.Subjects, -c.Measures[Requests])
+		result.increase(&of.CostNanoUsd, -c.Measures[CostNanoUsd])
+	}
+	return result
+}
+
+// Faults names the sums that no whole facts come to, as Ledger.Faults does.
+func (r *Record) Faults() []string { return slices.Concat(r.sessions.Faults(), r.days.Faults()) }
 
 // clientReason says why a request's cost is not the client's figure.
 func clientReason(r *schemas.Enriched, client schemas.OptLong) string {
@@ -229,9 +270,10 @@ func clientReason(r *schemas.Enriched, client schemas.OptLong) string {
 		return Unpriced + wentBy(price)
 	case near(ours, theirs, 1):
 		return Agrees
-	case !r.CostNanoUsdMax.Valid && theirs >= ours && r.QuerySource == "web_search_tool":
+	case !r.CostNanoUsdMax.Valid && r.QuerySource == "web_search_tool" && theirs >= ours && theirs-ours <= maxSearches*searchNano+1 &&
+		near((theirs-ours+1)%searchNano, 1, 1):
 		return NestedSearch
-	case !r.CostNanoUsdMax.Valid && theirs >= ours:
+	case !r.CostNanoUsdMax.Valid && theirs >= ours && theirs-ours <= lostCost(r):
 		return PartialOutput
 	case ours <= theirs && theirs <= r.CostNanoUsdMax.Value && r.TokenCacheWrite5m.Value > 0:
 		return CacheLifetime
@@ -249,6 +291,40 @@ func clientReason(r *schemas.Enriched, client schemas.OptLong) string {
 // searchNano is what a web search costs.
 const searchNano = 10_000_000
 
+// maxSearches is more than a nested request makes.
+const maxSearches = 100
+
+// maxOutput is the most tokens that a model puts out for one request, and so the
+// most that a stream which broke can have lost.
+const maxOutput = 128_000
+
+// lostOutput is the most output that requests whose stream broke can have had
+// beside what is known.
+func (m *Measures) lostOutput() int64 { return maxOutput * max(0, m[UnboundedRequests]) }
+
+// lostCost is the most that it can have cost, in nano-dollars, at the highest
+// price by which the known tokens come to the known cost: output is at most 5
+// times input, a cache read at least a fortieth. 0 where nothing is known.
+func (m *Measures) lostCost() int64 {
+	in := float64(m[TokenInput]) + 5*float64(m[TokenOutput]) + 1.25*float64(m[TokenCacheWrite5m]) + 2*float64(m[TokenCacheWrite1h]) + float64(m[TokenCacheRead])/40
+	cost := float64(m[CostNanoUsd]) - searchNano*float64(m[ServerToolUses])
+	if in < 1 || cost <= 0 {
+		return 0
+	}
+	return int64(min(float64(m.lostOutput())*5*cost/in, 1<<62))
+}
+
+// lostCost of one request, whatever its sign.
+func lostCost(r *schemas.Enriched) int64 {
+	said := *r
+	said.Sign = 1
+	m, err := Of(&said)
+	if err != nil {
+		return 0
+	}
+	return m.lostCost()
+}
+
 // wentBy names a price of the client, in nano-dollars per input token, as USD
 // per million tokens of input and output. A model that it does not know it
 // prices like one that it does.
@@ -256,7 +332,7 @@ func wentBy(price int64) string {
 	if price == 0 {
 		return ""
 	}
-	return fmt.Sprintf(": the client went by %g/%g", float64(price)/1e3, float64(price)/200)
+	return fmt.Sprintf(clientWentBy+"%g/%g", float64(price)/1e3, float64(price)/200)
 }
 
 // clientPrice is the price of an input token, in nano-dollars, by which a figure

@@ -1,9 +1,12 @@
 package spend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/flightlog/flightlog/schemas"
@@ -78,6 +81,114 @@ func TestEachDifferenceOfARequestHasItsReason(t *testing.T) {
 	}
 }
 
+// broken is a request of 2/10 with 1000 tokens in and 1000 out whose stream
+// broke.
+func broken(client float64, source string) schemas.Enriched {
+	return request("1", 1, 1, func(r *schemas.Enriched) {
+		r.CostNanoUsd, r.CostNanoUsdMax, r.CostGrade = schemas.SomeLong(12_000_000), schemas.OptLong{}, schemas.CostGradeEstimated
+		r.CostClientUsd, r.QuerySource = schemas.SomeDouble(client), source
+	})
+}
+
+// TestABrokenStreamExplainsNoMoreThanAModelPutsOut: 128 000 tokens, here 1.28 USD.
+func TestABrokenStreamExplainsNoMoreThanAModelPutsOut(t *testing.T) {
+	for _, c := range []struct {
+		client float64
+		source string
+		want   string
+	}{
+		{0.012 + 1.28, "", PartialOutput},
+		{0.012 + 1.280001, "", Unexplained},
+		{0.012 + 0.03, "web_search_tool", NestedSearch},
+		{0.012 + 0.031, "web_search_tool", PartialOutput},
+		{0.012 + 2, "web_search_tool", Unexplained},
+	} {
+		r, record := broken(c.client, c.source), NewRecord(10)
+		if err := record.Add(&r); err != nil {
+			t.Fatal(err)
+		}
+		if d := differences(t, record.Client()); len(d) != 1 || d[0].Reason != c.want {
+			t.Errorf("%g %s: %+v, want %q", c.client, c.source, d, c.want)
+		}
+	}
+	r, record := broken(0.012, ""), NewRecord(10)
+	if err := record.Add(&r); err != nil {
+		t.Fatal(err)
+	}
+	for lost, want := range map[int64]string{128_000: PartialOutput, 128_001: Unexplained} {
+		claim, usage := told("s", 1000), Usage{Day: "2026-09-21", Model: "m"}
+		claim.Models["m"][FigureOutput], claim.Models["m"][FigureCost] = schemas.SomeLong(1000+lost), schemas.SomeLong(12_000_000+lost*10_000)
+		usage.Figures[FigureOutput] = schemas.SomeLong(1000 + lost)
+		days, _ := record.CompareUsage([]Usage{usage}, "2026-09-21", "2026-09-22")
+		for _, d := range append(differences(t, record.CompareSessions(0, 1<<60, []*Claim{claim})), differences(t, days)...) {
+			if d.Figure != FigureInput && d.Reason != want {
+				t.Errorf("%d tokens more: %+v, want %q", lost, d, want)
+			}
+		}
+	}
+	r.TokenInput, r.TokenOutput = schemas.OptLong{}, schemas.OptLong{}
+	if got := lostCost(&r); got != 0 {
+		t.Errorf("without tokens there is a price: %d", got)
+	}
+}
+
+func TestReasonsThatPass(t *testing.T) {
+	for reason, want := range map[string]bool{Agrees: true, NoClientFigure: true, CacheLifetime: true, PartialOutput: true, NotTold: true, NoRowsOfModel: true,
+		Unexplained: false, Unpriced: false, Unpriced + wentBy(4000): false, PriceDiffers + wentBy(3000): false, Unread: false} {
+		if Passes(reason) != want {
+			t.Errorf("%s passes: %t", reason, !want)
+		}
+	}
+	if got := Kind(PriceDiffers + wentBy(3000)); got != PriceDiffers {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAWitnessSaysWhatItCovers(t *testing.T) {
+	record := NewRecord(100)
+	for i, change := range []func(*schemas.Enriched){
+		func(r *schemas.Enriched) { r.CostClientUsd = schemas.SomeDouble(7e-9) },
+		func(r *schemas.Enriched) { r.SessionId = "other" },
+		func(r *schemas.Enriched) { r.Billing = schemas.BillingSubscription },
+		func(r *schemas.Enriched) { r.OccurredAt += 86_400_000_000; r.SessionId = "cut" },
+	} {
+		r := request(fmt.Sprint(i), 1, 1, change)
+		if err := record.Add(&r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	usage := Usage{Day: "2026-09-21", Model: "m"}
+	days, _ := record.CompareUsage([]Usage{usage}, "2026-09-21", "2026-09-22")
+	noSum := told("cut", 0)
+	noSum.NoSum = true
+	for witness, c := range map[string]struct {
+		got  []Coverage
+		want []Coverage
+	}{
+		"client":   {record.Client().Covers(), []Coverage{{"unknown", 1, 3, 7, 21}, {"subscription", 0, 1, 0, 7}}},
+		"sessions": {record.CompareSessions(0, 1<<60, []*Claim{told("s", 1), noSum}).Covers(), []Coverage{{"unknown", 1, 3, 7, 21}, {"subscription", 1, 1, 7, 7}}},
+		"usage":    {days.Covers(), []Coverage{{"unknown", 1, 2, 14, 21}, {"subscription", 0, 1, 0, 7}}},
+	} {
+		slices.SortFunc(c.want, func(a, b Coverage) int { return cmp.Compare(billing(a), billing(b)) })
+		slices.SortFunc(c.got, func(a, b Coverage) int { return cmp.Compare(billing(a), billing(b)) })
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s covers %+v, want %+v", witness, c.got, c.want)
+		}
+	}
+}
+
+func billing(c Coverage) string { return c.Billing }
+
+func TestARecordWithRowsMissingHasFaults(t *testing.T) {
+	record, back := NewRecord(10), retract(request("1", 1, 1, nil))
+	if err := record.Add(&back); err != nil {
+		t.Fatal(err)
+	}
+	if faults := record.Faults(); len(faults) != 2 || !strings.Contains(faults[0], "-1 requests") {
+		t.Errorf("%q", faults)
+	}
+}
+
 // told is a claim of input tokens.
 func told(session string, input int64) *Claim {
 	f := &Figures{}
@@ -104,6 +215,7 @@ func TestEachDifferenceOfASessionHasItsReason(t *testing.T) {
 		Agrees:         told("s", 2000),
 		NoRows:         told("other", 5),
 		NoSum:          with(told("s", 0), func(c *Claim) { c.NoSum, c.Models = true, nil }),
+		Unread:         with(told("s", 1999), func(c *Claim) { c.Unread, c.Behind = true, true }),
 		OverTheEdge:    with(told("s", 5000), func(c *Claim) { c.First, c.Last = from-1, from+1 }),
 		AfterTheSum:    with(told("s", 1000), func(c *Claim) { c.Behind = true }),
 		ParentIncluded: with(told("s", 3000), func(c *Claim) { c.Parent = "parent" }),

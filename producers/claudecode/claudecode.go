@@ -34,10 +34,13 @@ type Options struct {
 // a request counts once over all files (contract §3.5), for the session whose
 // file is read first. Read files in the order in which they ended. Not safe for
 // concurrent use.
-type Requests struct{ made map[schemas.Id]string }
+type Requests struct {
+	made map[schemas.Id]string
+	last string // session
+}
 
 // NewRequests makes an empty one.
-func NewRequests() *Requests { return &Requests{map[schemas.Id]string{}} }
+func NewRequests() *Requests { return &Requests{made: map[schemas.Id]string{}} }
 
 // Made notes that a session made a request, if no other did.
 func (r *Requests) Made(request, session string) {
@@ -46,7 +49,10 @@ func (r *Requests) Made(request, session string) {
 	}
 	id := schemas.FactKey(request, schemas.KindModelRequest, "")
 	if _, known := r.made[id]; !known {
-		r.made[id] = session
+		if r.last != session {
+			r.last = strings.Clone(session) // and not the line that it is a part of
+		}
+		r.made[id] = r.last
 	}
 }
 

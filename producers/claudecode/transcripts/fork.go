@@ -18,7 +18,8 @@ import (
 // paid for them (contract §3.5); the copied prompts even bear the fork's own
 // prompt id (recording resume). So everything up to the last marked line is a
 // copy. Older clients set no mark; there a request that another session's file
-// holds, which was read before, is as good.
+// holds, which was read before, is as good, until the fork's first own one: what
+// comes behind that is told line by line.
 type fork struct {
 	copied       int64  // lines from the start; 0 if the file is no fork
 	root, parent string // sessions
@@ -30,6 +31,7 @@ var errPlain = errors.New("no fork")
 // forkOf reads a transcript for a fork's marks. A file whose first request
 // bears none has none, so that only forks are read twice as a whole.
 func forkOf(file io.Reader, requests *claudecode.Requests) (f fork, err error) {
+	own := false // a request of the fork itself was met
 	err = producers.Lines(file, "", schemas.WitnessTranscript, deaf{}, func(line int64, raw []byte) error {
 		if !bytes.Contains(raw, []byte(`"requestId":`)) {
 			return nil
@@ -38,13 +40,19 @@ func forkOf(file io.Reader, requests *claudecode.Requests) (f fork, err error) {
 		if l[0].Str != "assistant" || l[1].Str == "" {
 			return nil
 		}
-		if paid, own := cmp.Or(l[2].Str, requests.By(l[1].Str)), l[3].Str; paid != "" && paid != own {
+		paid, session := l[2].Str, l[3].Str
+		if !own {
+			paid = cmp.Or(paid, requests.By(l[1].Str))
+		}
+		if paid != "" && paid != session {
 			if f.root == "" {
 				f.root = paid
 			}
 			f.copied, f.parent = line, paid
 		} else if f.copied == 0 {
 			return errPlain
+		} else {
+			own = true
 		}
 		return nil
 	})

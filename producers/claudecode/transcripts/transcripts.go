@@ -105,7 +105,8 @@ func (r *reader) read(n int64, raw []byte) error {
 			return &producers.BadInput{Reason: "missing_field", Detail: "sessionId"}
 		}
 	}
-	if n <= r.fork.copied {
+	by := r.made.By(l.requestId)
+	if n <= r.fork.copied || by != "" && by != l.scene.Session {
 		r.pass(l)
 		return nil
 	}
