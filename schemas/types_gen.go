@@ -546,7 +546,7 @@ type Control struct {
 	ConfigKind    string      // config, restate: rules, prices or directory.
 	ConfigVersion int64       // config: version that is in force from effective_at on; restate: version that holds for facts since then.
 	ConfigHash    string      // config: hash of the stored text.
-	EffectiveAt   int64       // config: append time from which it holds. [µs since 1970-01-01 UTC]
+	EffectiveAt   int64       // config: append time from which it holds; restate: when it was asked for: restatements follow each other in this order. [µs since 1970-01-01 UTC]
 	Since         int64       // restate: facts that occurred from then on. [µs since 1970-01-01 UTC]
 	Reason        string      // restate: why; rows show it.
 }

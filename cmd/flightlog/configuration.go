@@ -179,7 +179,7 @@ holds for facts that come later, and for these only if they are restated again.`
 				return err
 			}
 			defer in.Close()
-			return in.restate(c.Context(), c, engine.Restatement{Kind: kind, Since: from, Reason: reason}, asJSON)
+			return in.restate(c.Context(), c, engine.Restatement{Kind: kind, Since: from, Reason: reason, Asked: time.Now().UnixMicro()}, asJSON)
 		},
 	}
 	at.flags(c)

@@ -100,8 +100,9 @@ func (r *run) restate(ctx context.Context, b broker.Broker, kind string, since i
 	}
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
+	asked := time.Now().UnixMicro()
 	err := until(ctx, 100*time.Millisecond, "restatement in every partition", func(ctx context.Context) error {
-		_, err := engine.Restate(ctx, b, engine.Restatement{Kind: kind, Version: version, Since: since, Reason: fmt.Sprint("turn ", turn)})
+		_, err := engine.Restate(ctx, b, engine.Restatement{Kind: kind, Version: version, Since: since, Reason: fmt.Sprint("turn ", turn), Asked: asked})
 		return err
 	})
 	if err == nil {

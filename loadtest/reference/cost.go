@@ -94,11 +94,11 @@ func (b Batch) request(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 		r.CostGrade, r.PriceVersion = schemas.CostGradeUnpriced, inForce(b.Prices, f.first).Text.version
 		return
 	}
+	prices, restatement := b.pricesOf(f, q.at, func(p *Prices) string { return p.figures(q) })
 	r.Billing = billing
-	if _, endpoint := modelOf(r.Model); endpoint != "" || slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) {
+	if _, endpoint := prices.modelOf(r.Model); endpoint != "" || slices.Contains([]string{"bedrock", "vertex", "foundry"}, r.Platform) {
 		r.Billing = schemas.BillingCloud
 	}
-	prices, restatement := b.pricesOf(f, q.at, func(p *Prices) string { return p.figures(q) })
 	r.Restatement = both(r.Restatement, restatement)
 	r.PriceVersion = prices.version
 	if contracted, ok := prices.contract(q); ok && r.Billing != schemas.BillingSubscription {

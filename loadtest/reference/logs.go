@@ -78,7 +78,7 @@ func Configured(ctx context.Context, b broker.Broker, builtin []byte) (Batch, er
 	err = broker.Scan(ctx, b, broker.Log{Topic: broker.Events, Lane: schemas.LaneCritical}, func(m broker.Message) error {
 		var c schemas.Control
 		if c.DecodeMessage(m.Payload) == nil && c.Type == schemas.ControlTypeRestate {
-			batch.restate(Restatement{strings.Clone(c.ConfigKind), c.ConfigVersion, c.Since, strings.Clone(c.Reason)})
+			batch.restate(Restatement{strings.Clone(c.ConfigKind), c.ConfigVersion, c.Since, strings.Clone(c.Reason), c.EffectiveAt})
 		}
 		return nil
 	})

@@ -75,14 +75,21 @@ func (b Batch) later(kind string, inForce, at int64) (found []Restatement) {
 			found = append(found, r)
 		}
 	}
+	slices.SortFunc(found, func(a, b Restatement) int {
+		return cmp.Or(cmp.Compare(a.Asked, b.Asked), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Since, b.Since), cmp.Compare(a.Reason, b.Reason))
+	})
 	return found
 }
 
-// restate adds a restatement; the same one asked for again is none.
+// restate adds a restatement; asked for again, it stands at the later time.
 func (b *Batch) restate(r Restatement) {
-	if !slices.Contains(b.Restatements, r) {
-		b.Restatements = append(b.Restatements, r)
+	for i, o := range b.Restatements {
+		if o.Asked = r.Asked; o == r {
+			b.Restatements[i].Asked = max(b.Restatements[i].Asked, r.Asked)
+			return
+		}
 	}
+	b.Restatements = append(b.Restatements, r)
 }
 
 func (r Restatement) String() string { return fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason) }

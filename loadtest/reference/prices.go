@@ -225,8 +225,10 @@ var (
 
 // modelOf is modelOf for a model that may have an alias.
 func (p *Prices) modelOf(id string) (name, endpoint string) {
-	if known, ok := p.aliases[id]; ok {
-		id = known
+	for _, alias := range []string{strings.TrimSuffix(id, "[1m]"), id} {
+		if known, ok := p.aliases[alias]; ok {
+			id = known
+		}
 	}
 	return modelOf(id)
 }

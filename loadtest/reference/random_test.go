@@ -187,7 +187,7 @@ func configured(t *testing.T, random *rand.Rand, events []sent) {
 		default:
 			kind := []string{"prices", "directory"}[random.IntN(2)]
 			configure = func(h *engine.Harness, b *Batch) error {
-				r := Restatement{Kind: kind, Since: since, Reason: fmt.Sprint("reason ", factor)}
+				r := Restatement{Kind: kind, Since: since, Reason: fmt.Sprint("reason ", factor), Asked: h.Now - ahead}
 				if kind == "prices" {
 					r.Version = b.Prices[random.IntN(len(b.Prices))].Number
 				} else if len(b.Directories) > 0 {

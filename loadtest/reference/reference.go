@@ -29,9 +29,8 @@ type Input struct {
 type Batch struct {
 	// Versions of prices and directory in force, the oldest first. The first
 	// version of the prices holds from the beginning.
-	Prices      []Version[*Prices]
-	Directories []Version[*Directory]
-	// Restatements in the order in which they were asked for.
+	Prices       []Version[*Prices]
+	Directories  []Version[*Directory]
 	Restatements []Restatement
 	Generation   int64
 }
@@ -44,11 +43,13 @@ type Version[T any] struct {
 	Text        T
 }
 
-// Restatement tells facts that occurred from Since on (µs) by a version.
+// Restatement tells facts that occurred from Since on (µs) by a version. They
+// follow each other by the time at which they were asked for, µs.
 type Restatement struct {
 	Kind           string // prices or directory
 	Version, Since int64
 	Reason         string
+	Asked          int64
 }
 
 // maxAhead is how far after its append time an event may claim to have

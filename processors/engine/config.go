@@ -107,16 +107,20 @@ var errNoConfig = errors.New("the topic config holds no such version")
 // Restate asks the owner of every partition for signed corrections (see
 // [Restatement]); the version must have taken effect. It returns where each
 // partition has the request in the critical lane of its input, 0 where it was
-// missed, which is an error; asked again, nothing is said twice.
+// missed, which is an error; asked again, nothing is said twice. Of the same
+// request at two times the later one counts.
 func Restate(ctx context.Context, b broker.Broker, r Restatement) (positions []uint64, err error) {
 	var c configs
+	if r.Reason == "" || r.Asked <= 0 {
+		return nil, errors.New("cannot restate without a reason and the time at which it is asked for")
+	}
 	if c.broker = b; r.Version <= 1 {
 		return nil, fmt.Errorf("cannot restate by version %d of %s: %w", r.Version, r.Kind, errNoConfig)
 	}
 	if err := c.load(ctx, r.Kind, r.Version, ""); err != nil {
 		return nil, err
 	}
-	control := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason}
+	control := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason, EffectiveAt: r.Asked}
 	control.Cap()
 	positions, missed, err := tellAll(ctx, b, &control)
 	if err != nil {

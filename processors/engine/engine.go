@@ -73,6 +73,9 @@ type Restatement struct {
 	Version int64
 	Since   int64
 	Reason  string
+	// Asked is when it was asked for, µs by the clock of who did. Restatements
+	// follow each other in this order, whenever a partition hears of them.
+	Asked int64
 }
 
 // Limits of one commit (DESIGN §5).

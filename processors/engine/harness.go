@@ -25,7 +25,8 @@ type Harness struct {
 
 	p        *partition
 	position uint64
-	closed   log // the topic closed
+	closed   log               // the topic closed
+	applied  []schemas.Control // versions that there are
 }
 
 // NewHarness makes a harness whose clock stands at now, µs.
@@ -105,18 +106,54 @@ func (h *Harness) Advance(d time.Duration) error {
 // Config appends a pointer to a version of rules, prices or directory with
 // that text, in force from effectiveAt on, µs.
 func (h *Harness) Config(kind string, version int64, text []byte, effectiveAt int64) error {
+	control := h.ConfigMissed(kind, version, text, effectiveAt)
+	return h.AppendTo(schemas.LaneCritical, control.AppendMessage(nil))
+}
+
+// ConfigMissed is Config whose pointer does not reach the partition: it learns of
+// the version when it is restarted.
+func (h *Harness) ConfigMissed(kind string, version int64, text []byte, effectiveAt int64) *schemas.Control {
 	c := h.p.configs
 	if c.texts == nil {
 		c.texts = map[pointer][]byte{}
 	}
 	c.texts[pointer{kind: kind, version: version}] = text
-	control := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: version, ConfigHash: schemas.TextHash(text), EffectiveAt: effectiveAt}
-	return h.AppendTo(schemas.LaneCritical, control.AppendMessage(nil))
+	h.applied = append(h.applied, schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: version,
+		ConfigHash: schemas.TextHash(text), EffectiveAt: effectiveAt})
+	return &h.applied[len(h.applied)-1]
+}
+
+// Restart drops the owner as a crash does; another one restores the state and
+// claims the partition. What was appended and not folded is still there.
+func (h *Harness) Restart() error {
+	old := h.p
+	p := newPartition(old.cfg, 0)
+	p.owner, p.configs = alone{}, old.configs
+	p.state.apply(slices.Collect(old.state.all()))
+	p.now, p.last = old.now, old.last
+	if err := p.head.decode(p.state.records[headKey].value); err != nil {
+		return err
+	}
+	for i := range h.applied {
+		p.head.config(&h.applied[i], p.now)
+	}
+	for i, l := range p.lanes {
+		was := old.lanes[i]
+		l.next, l.queue, l.waiting, l.bytes, l.pending = was.next, slices.Clone(was.queue), was.waiting, was.bytes, was.waiting > 0
+	}
+	h.p = p
+	return p.claim(context.Background())
+}
+
+// Put changes a state record to what an earlier release may have left; an empty
+// value deletes it.
+func (h *Harness) Put(key string, value []byte, due int64) {
+	h.p.state.apply([]schemas.Change{{Key: []byte(key), Value: value, Due: due}})
 }
 
 // Restate appends the request for a restatement.
 func (h *Harness) Restate(r Restatement) error {
-	c := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason}
+	c := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason, EffectiveAt: r.Asked}
 	return h.AppendTo(schemas.LaneCritical, c.AppendMessage(nil))
 }
 

@@ -64,10 +64,7 @@ func (p *partition) fold(limit int64) *slice {
 	defer p.watch()()
 	fold := p.cfg.Processor.Begin(s.tx)
 
-	for _, late := range s.head.late {
-		fold.Restate(Restatement{Kind: late.kind, Version: late.version, Since: late.effectiveAt})
-	}
-	s.head.late = nil
+	p.foldLate(s, fold)
 	due := p.state.due(now, MaxEvents)
 	done := 0
 	for ; done < len(due) && !s.tx.Full(); done++ {
@@ -145,6 +142,19 @@ func (p *partition) foldDue(s *slice, fold Fold, key string) (panicked bool) {
 		panic(err)
 	}
 	return false
+}
+
+// foldLate tells the fold of versions that took effect before they were known.
+func (p *partition) foldLate(s *slice, fold Fold) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Error("the fold panicked over a version that is known late: rows that were said may go by the one before", "panic", r)
+		}
+	}()
+	for late := s.head.late; len(late) > 0; late = late[1:] {
+		s.head.late = late[1:]
+		fold.Restate(Restatement{Kind: late[0].kind, Version: late[0].version, Since: late[0].effectiveAt})
+	}
 }
 
 // moveTo moves the fold's time.
@@ -225,7 +235,7 @@ func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index in
 		case schemas.ControlTypeConfig:
 			s.head.config(c, s.tx.now)
 		case schemas.ControlTypeRestate:
-			fold.Restate(Restatement{Kind: strings.Clone(c.ConfigKind), Version: c.ConfigVersion, Since: c.Since, Reason: strings.Clone(c.Reason)})
+			fold.Restate(Restatement{Kind: strings.Clone(c.ConfigKind), Version: c.ConfigVersion, Since: c.Since, Reason: strings.Clone(c.Reason), Asked: c.EffectiveAt})
 		}
 	default:
 		e := &p.scratch

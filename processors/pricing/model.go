@@ -97,13 +97,24 @@ func isRegion(prefix string) bool {
 
 // OnCloud tells a request that a cloud vendor bills, by the platform's name or
 // by the form of the model's id.
-func OnCloud(platform, model string) bool {
+func (t *Table) OnCloud(platform, model string) bool {
 	switch platform {
 	case "bedrock", "vertex", "foundry":
 		return true
 	}
-	_, at := parseModel(model)
+	_, at := parseModel(t.named(model))
 	return at != endpointUnsaid && at != endpointForeign
+}
+
+// named is the id that an alias stands for, else the id itself.
+func (t *Table) named(id string) string {
+	if name, known := t.aliases[id]; known {
+		return name
+	}
+	if name, known := t.aliases[strings.TrimSuffix(id, "[1m]")]; known {
+		return name
+	}
+	return id
 }
 
 func isDigits(s string) bool {

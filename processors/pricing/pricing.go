@@ -122,11 +122,7 @@ func (t *Table) quote(r *Request) (q quote, ok bool) {
 			return q, false
 		}
 	}
-	id := r.Model
-	if name, known := t.aliases[id]; known {
-		id = name
-	}
-	model, at := parseModel(id)
+	model, at := parseModel(t.named(r.Model))
 	platform := r.Platform
 	if platform == "" {
 		platform = at.platform()

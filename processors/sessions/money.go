@@ -174,7 +174,7 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 	if cost.NanoUsd.Valid {
 		r.CostUsd = schemas.SomeDouble(float64(cost.NanoUsd.Value) / 1e9)
 	}
-	if r.Billing = billing; pricing.OnCloud(r.Platform, r.Model) {
+	if r.Billing = billing; x.prices(version).OnCloud(r.Platform, r.Model) {
 		r.Billing = schemas.BillingCloud // the client's own word
 	}
 	if r.Billing == schemas.BillingSubscription {

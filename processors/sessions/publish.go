@@ -140,6 +140,7 @@ func (x *fold) sweep(s *session) {
 		return
 	}
 	s.changed = true
+	x.relateAll(s)
 	if rs := x.restatements(); rs != nil && s.cursor == 0 && s.compareAll {
 		s.compared = rs.walks
 	}

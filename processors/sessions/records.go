@@ -80,6 +80,7 @@ type session struct {
 	ending     bool   // the running sweep is the one at the end
 	asked      bool   // a permission request was seen
 	compareAll bool   // every published row is to be compared, not only those that wait
+	related    bool   // its facts stand in the links that they belong to
 	compared   int64  // walk of restatements that has compared all of its rows
 	said       bool   // a row was published
 	branchAt   int64  // occurred_at of the earliest branch seen, µs
@@ -346,6 +347,7 @@ func (s *session) encode() []byte {
 	e.int(s.away)
 	e.int(s.first)
 	e.int(s.compared)
+	e.bool(s.related)
 	return e
 }
 
@@ -362,7 +364,7 @@ func (s *session) decode(b []byte) error {
 		s.links, s.closeAt, s.away = d.int(), d.int(), d.int()
 	}
 	if len(d.b) > 0 { // of before prices were applied
-		s.first, s.compared = d.int(), d.int()
+		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
 	}
 	return d.err()
 }

@@ -122,6 +122,23 @@ func (x *fold) relateMoney(s *session, f *fact, before kin) {
 	}
 }
 
+// relateAll brings a session up to this fold that an earlier one has written: it
+// made no links for money, and noted no first time.
+func (x *fold) relateAll(s *session) {
+	if s.related || s.away > 0 {
+		return
+	}
+	s.related, s.changed = true, true
+	for i := range s.facts {
+		p := load[page](x, pageKey(s.id, i/pageSize), nil)
+		f := x.known(s, p.facts[i%pageSize])
+		x.relateMoney(s, f, kin{})
+		if s.first == 0 || f.first < s.first {
+			s.first = f.first
+		}
+	}
+}
+
 // reconsiderLink is reconsider for all of a link, if there is one.
 func (x *fold) reconsiderLink(s *session, id schemas.Id, but *fact) {
 	if l := load[link](x, linkKey(s.id, id), nil); l != nil {

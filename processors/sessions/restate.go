@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -58,16 +59,26 @@ func goesBy[T comparable](x *fold, kind string, version, at int64, figure func(v
 // Restate implements engine.Fold.
 func (x *fold) Restate(r engine.Restatement) {
 	rs := load(x, restateKey, func() *restatements { return &restatements{} })
+	same := slices.IndexFunc(rs.all, func(o engine.Restatement) bool {
+		o.Asked = r.Asked
+		return o == r
+	})
 	switch {
 	case r.Reason == "": // nobody has asked, a version was known late
-	case slices.Contains(rs.all, r):
-		return // asked again; the walk ends, or has ended, all the same
+	case same >= 0 && rs.all[same].Asked >= r.Asked:
+		return // known; the walk ends, or has ended, all the same
+	case same >= 0:
+		rs.all[same].Asked = r.Asked
 	case len(rs.all) >= maxRestatements:
 		x.dead("invalid", fmt.Sprintf("the partition was restated %d times, and keeps no more reasons", maxRestatements), r.Reason)
 		return
 	default:
 		rs.all = append(rs.all, r)
 	}
+	slices.SortFunc(rs.all, func(a, b engine.Restatement) int {
+		return cmp.Or(cmp.Compare(a.Asked, b.Asked), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Version, b.Version),
+			cmp.Compare(a.Since, b.Since), cmp.Compare(a.Reason, b.Reason))
+	})
 	if rs.due == 0 || r.Since < rs.since {
 		rs.since = r.Since
 	}
@@ -79,7 +90,7 @@ func (x *fold) Restate(r engine.Restatement) {
 // leaves again; then those of the state. It leaves room for events.
 func (x *fold) walk(rs *restatements) error {
 	if rs.waiting != (schemas.Id{}) {
-		if err := x.reopen(rs.waiting); err != nil {
+		if err := x.reopen(rs.waiting); err != nil || x.leaving(load[session](x, sessionKey(rs.waiting), nil)) {
 			return err
 		}
 		rs.waiting, rs.changed = schemas.Id{}, true
@@ -102,7 +113,11 @@ func (x *fold) walk(rs *restatements) error {
 		if x.tx.Used() >= engine.SoftBytes/4 {
 			return nil
 		}
-		if s := load[session](x, key, nil); x.mustCompare(s) {
+		s := load[session](x, key, nil)
+		if x.leaving(s) {
+			return nil
+		}
+		if x.mustCompare(s) {
 			x.compare(s)
 			x.sweep(s) // the rest of a large one is due
 		}
@@ -118,6 +133,13 @@ func (x *fold) walk(rs *restatements) error {
 // now, from its first fact on.
 func (x *fold) compare(s *session) {
 	s.compareAll, s.cursor, s.sweepAt, s.changed = true, 0, x.tx.Now(), true
+}
+
+// leaving tells a session that is half gone and was not compared: it is waited for,
+// to be brought back.
+func (x *fold) leaving(s *session) bool {
+	rs := x.restatements()
+	return rs != nil && s != nil && !s.gone && s.away > 0 && s.compared != rs.walks
 }
 
 // mustCompare tells a session whose rows the last walk has not begun to compare.
@@ -162,6 +184,7 @@ func (rs *restatements) encode() []byte {
 		e.int(r.Version)
 		e.int(r.Since)
 		e.bytes([]byte(r.Reason))
+		e.int(r.Asked)
 	}
 	e.int(rs.walks)
 	e.int(rs.due)
@@ -179,7 +202,7 @@ func (rs *restatements) decode(b []byte) error {
 		var r engine.Restatement
 		r.Kind = string(d.take(d.uint()))
 		r.Version, r.Since = d.int(), d.int()
-		r.Reason = string(d.take(d.uint()))
+		r.Reason, r.Asked = string(d.take(d.uint())), d.int()
 		rs.all = append(rs.all, r)
 	}
 	rs.walks, rs.due, rs.since, rs.open = d.int(), d.int(), d.int(), d.byte() != 0

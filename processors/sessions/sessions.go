@@ -102,7 +102,7 @@ func load[R any, P interface {
 func (x *fold) session(org, sessionID string) *session {
 	id := schemas.SessionKey(org, sessionID)
 	return load(x, sessionKey(id), func() *session {
-		s := &session{id: id}
+		s := &session{id: id, related: true}
 		if rs := x.restatements(); rs != nil {
 			s.compared = rs.walks // its rows go by them from the first on
 		}
@@ -152,6 +152,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	e.OccurredAt = min(e.OccurredAt, x.tx.AppendedAt()+maxAhead)
 
 	s := x.session(org, e.SessionId)
+	x.relateAll(s)
 	f := x.fact(s, e.FactKey, e.Kind, e.OccurredAt)
 	if f.kind != e.Kind {
 		return 0, fmt.Errorf("%w: kind %s, but its fact is a %s", engine.ErrInvalid, e.Kind, f.kind)

@@ -245,7 +245,7 @@ func (w *world) restate() {
 	version, _, err := engine.ApplyConfig(w.t.Context(), w, "directory", []byte("user,team\n*,everybody\n"), "test", w.clock.Load())
 	w.check(err)
 	w.pass(2 * time.Minute)
-	_, err = engine.Restate(w.t.Context(), w, engine.Restatement{Kind: "directory", Version: version, Reason: "test"})
+	_, err = engine.Restate(w.t.Context(), w, engine.Restatement{Kind: "directory", Version: version, Reason: "test", Asked: w.clock.Load()})
 	w.check(err)
 	w.folded()
 }

@@ -33,25 +33,28 @@ var errPlain = errors.New("no fork")
 func forkOf(file io.Reader, requests *claudecode.Requests) (f fork, err error) {
 	own := false // a request of the fork itself was met
 	err = producers.Lines(file, "", schemas.WitnessTranscript, deaf{}, func(line int64, raw []byte) error {
-		if !bytes.Contains(raw, []byte(`"requestId":`)) {
+		if !bytes.Contains(raw, []byte(`"assistant"`)) {
 			return nil
 		}
-		l := gjson.GetManyBytes(raw, "type", "requestId", "requestSessionId", "sessionId")
-		if l[0].Str != "assistant" || l[1].Str == "" {
+		l := gjson.GetManyBytes(raw, "type", "requestId", "requestSessionId", "sessionId", "message.id", "message.model")
+		request, paid, session, message := l[1].Str, l[2].Str, l[3].Str, l[4].Str
+		if l[0].Str != "assistant" {
 			return nil
 		}
-		paid, session := l[2].Str, l[3].Str
 		if !own {
-			paid = cmp.Or(paid, requests.By(l[1].Str))
+			paid = cmp.Or(paid, requests.By(cmp.Or(request, message)))
 		}
-		if paid != "" && paid != session {
+		switch {
+		case paid != "" && paid != session:
 			if f.root == "" {
 				f.root = paid
 			}
 			f.copied, f.parent = line, paid
-		} else if f.copied == 0 {
+		case request == "": // some clouds' answers have none, and messages that the client makes up
+			own = own || f.copied > 0 && l[5].Str != "<synthetic>"
+		case f.copied == 0:
 			return errPlain
-		} else {
+		default:
 			own = true
 		}
 		return nil

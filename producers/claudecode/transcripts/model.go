@@ -94,7 +94,7 @@ func (r *reader) modelRequest(l *line, a *answer, text string) error {
 	}
 	r.message.id, r.message.usage, r.message.text = strings.Clone(fact), strings.Clone(a.usage.Raw), told || text != ""
 
-	r.made.Made(l.requestId, l.scene.Session)
+	r.made.Made(fact, l.scene.Session)
 	l.scene.Request = l.requestId
 	e := r.maker.Event(&l.scene, schemas.KindModelRequest)
 	e.Success = schemas.SomeBool(true)

@@ -1,9 +1,12 @@
 package transcripts_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +29,8 @@ func asked(session, request string, second int) string {
 		session, request, second, request, request)
 }
 
+var noRequest = regexp.MustCompile(`"requestId":"[^"]*",`)
+
 // payers reads transcripts one after the other and gives who made each request.
 func payers(t *testing.T, requests *claudecode.Requests, files ...[]string) map[string]string {
 	t.Helper()
@@ -41,10 +46,11 @@ func payers(t *testing.T, requests *claudecode.Requests, files ...[]string) map[
 		}
 		for _, e := range k.events {
 			if e.Kind == schemas.KindModelRequest {
-				if by, twice := who[e.RequestId]; twice && by != e.SessionId {
-					t.Errorf("%s is told by two sessions", e.RequestId)
+				id := cmp.Or(e.RequestId, e.Body.Model.MessageId)
+				if by, twice := who[id]; twice && by != e.SessionId {
+					t.Errorf("%s is told by two sessions", id)
 				}
-				who[e.RequestId] = e.SessionId
+				who[id] = e.SessionId
 			}
 		}
 	}
@@ -75,7 +81,19 @@ func TestACopyWithoutAMarkIsTheSessionsWhoseFileIsReadFirst(t *testing.T) {
 		"own ones between copies are not lost": {[][]string{b("1", "3", "4"), a("1", "2", "3", "5")}, map[string]string{"1": fork2, "2": original, "3": fork2, "4": fork2, "5": original}},
 		"nothing in common":                    {[][]string{a("1"), b("2")}, map[string]string{"1": original, "2": fork2}},
 	} {
+		// As they are, and as clouds answer: without a request id.
 		got := payers(t, claudecode.NewRequests(), c.files...)
+		var without [][]string
+		for _, lines := range c.files {
+			bare := slices.Clone(lines)
+			for i := range bare {
+				bare[i] = noRequest.ReplaceAllString(bare[i], "")
+			}
+			without = append(without, bare)
+		}
+		if bare := payers(t, claudecode.NewRequests(), without...); len(bare) != len(c.want) {
+			t.Errorf("%s, without request ids: %v", name, bare)
+		}
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %v", name, got)
 		}

@@ -8,6 +8,7 @@
 package transcripts
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -105,8 +106,7 @@ func (r *reader) read(n int64, raw []byte) error {
 			return &producers.BadInput{Reason: "missing_field", Detail: "sessionId"}
 		}
 	}
-	by := r.made.By(l.requestId)
-	if n <= r.fork.copied || by != "" && by != l.scene.Session {
+	if n <= r.fork.copied || r.copy(l) {
 		r.pass(l)
 		return nil
 	}
@@ -150,6 +150,15 @@ func (r *reader) read(n int64, raw []byte) error {
 		r.request.ref, r.request.source = strings.Clone(l.id), strings.Clone(l.querySource)
 	}
 	return nil
+}
+
+// copy tells an answer that another session's file holds, which was read before.
+func (r *reader) copy(l *line) bool {
+	if r.made == nil || l.kind != "assistant" {
+		return false
+	}
+	by := r.made.By(cmp.Or(l.requestId, l.message.Get("id").Str))
+	return by != "" && by != l.scene.Session
 }
 
 // pass reads a copied line: of its calls the fork may hold the results.
