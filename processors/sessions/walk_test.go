@@ -416,3 +416,41 @@ func history(t *testing.T, seed int64) {
 		t.Errorf("seed %d: %d records stay", seed, len(keys))
 	}
 }
+
+// The owner dies while a large session leaves, and the next one learns of a
+// version that has taken effect: the walk waits for what is half gone.
+func TestASessionThatIsHalfGoneAtAClaimIsCompared(t *testing.T) {
+	for steps := range 4 {
+		h := engine.NewHarness(New(), start)
+		sleep(t, h)
+		effective := h.Now
+		h.Now++
+		const n = 4000
+		for i := range n {
+			tell(t, h, []*schemas.Event{request("large", fmt.Sprint("req", i))})
+		}
+		advance(t, h, time.Hour)
+		h.Hold = true
+		advance(t, h, 24*time.Hour) // to the microsecond at which it begins to leave
+		for range steps {
+			if _, err := h.Step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.ConfigMissed("prices", 2, timesFactor(t, 2), effective)
+		if err := h.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		h.Hold = false
+		sleep(t, h)
+		later := 0
+		for _, r := range lastRows(said(t, h)) {
+			if r.Kind == schemas.KindModelRequest && r.PriceVersion == 2 {
+				later++
+			}
+		}
+		if later != n {
+			t.Errorf("after %d commits of its leaving: %d of %d requests go by the version", steps, later, n)
+		}
+	}
+}
