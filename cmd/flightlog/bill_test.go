@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/loadtest/bill"
 	"github.com/flightlog/flightlog/loadtest/recordings"
 	"github.com/flightlog/flightlog/processors/engine"
@@ -193,25 +192,7 @@ func foldCase(t testing.TB, dir string, events []*schemas.Event) []schemas.Enric
 		}
 		h.Now += 200
 	}
-	for id := range ids {
-		if err := h.SourceEnd("test", id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, encoded := range h.Rows(broker.DeadLetters) {
-		var d schemas.DeadLetter
-		_, _ = d.DecodeAvro(encoded)
-		t.Fatalf("the fold made a dead letter: %s %s", d.Reason, d.Detail)
-	}
-	var rows []schemas.Enriched
-	for _, encoded := range h.Rows(broker.Enriched) {
-		var r schemas.Enriched
-		if _, err := r.DecodeAvro(encoded); err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, r)
-	}
-	return rows
+	return rowsAtEnd(t, h, ids)
 }
 
 // caseFile is case.json.

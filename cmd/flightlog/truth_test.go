@@ -80,6 +80,12 @@ func fold(t testing.TB, events []*schemas.Event) []schemas.Enriched {
 		}
 		h.Now += 20_000
 	}
+	return rowsAtEnd(t, h, ids)
+}
+
+// rowsAtEnd ends the sources of sessions and gives every row that was said.
+func rowsAtEnd(t testing.TB, h *engine.Harness, ids map[string]bool) []schemas.Enriched {
+	t.Helper()
 	for id := range ids {
 		if err := h.SourceEnd("test", id); err != nil {
 			t.Fatal(err)
