@@ -88,6 +88,8 @@ type configs struct {
 	broker broker.Broker
 	mu     sync.RWMutex
 	texts  map[pointer][]byte // by kind and version
+	known  []schemas.Control  // what stands in the topic up to end
+	end    uint64
 }
 
 // text of a version that was loaded.
@@ -178,13 +180,39 @@ func (c *configs) load(ctx context.Context, kind string, version int64, hash str
 // know adds every version that there is, each in force from its own time on.
 // The texts are there then.
 func (p *partition) know(ctx context.Context) error {
-	return Configs(ctx, p.cfg.Broker, func(c *schemas.Config) {
-		if schemas.TextHash(c.Text) != c.Hash {
-			return
+	all, err := p.configs.applied(ctx)
+	for i := range all {
+		p.head.config(&all[i], p.now)
+	}
+	return err
+}
+
+// applied are pointers to all versions that the topic config holds, which is read
+// again only when it has grown.
+func (c *configs) applied(ctx context.Context) ([]schemas.Control, error) {
+	end, err := c.broker.End(ctx, broker.Log{Topic: broker.Config})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which configuration was applied: %w", err)
+	}
+	c.mu.RLock()
+	known, upTo := c.known, c.end
+	c.mu.RUnlock()
+	if upTo == end {
+		return known, nil
+	}
+	known = nil
+	if err := Configs(ctx, c.broker, func(v *schemas.Config) {
+		if schemas.TextHash(v.Text) == v.Hash {
+			c.learn(pointer{kind: v.Kind, version: v.Version}, v.Text)
+			known = append(known, schemas.Control{ConfigKind: v.Kind, ConfigVersion: v.Version, EffectiveAt: v.EffectiveAt})
 		}
-		p.configs.learn(pointer{kind: c.Kind, version: c.Version}, c.Text)
-		p.head.config(&schemas.Control{ConfigKind: c.Kind, ConfigVersion: c.Version, EffectiveAt: c.EffectiveAt}, p.now)
-	})
+	}); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known, c.end = known, end
+	return known, nil
 }
 
 // learn keeps a text; of two under one number the first stands.
