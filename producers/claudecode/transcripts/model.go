@@ -120,9 +120,6 @@ func (r *reader) modelRequest(l *line, a *answer, text string) error {
 // itself does not hold them, and each was billed (trap 3.6 of DESIGN §6's
 // background; the vendor's pages on both tools).
 func (r *reader) subRequests(l *line, a *answer, fact, message string) (err error) {
-	if fact == message { // a line without request id is of no API request
-		return nil
-	}
 	n := 0
 	a.usage.Get("iterations").ForEach(func(_, iteration gjson.Result) bool {
 		var source string

@@ -162,6 +162,25 @@ func TestUsageGrowsInOlderClientsAndIsTheLeast(t *testing.T) {
 	}
 }
 
+// TestIterationsAreToldWithAndWithoutARequestId: an answer of some clouds bears
+// no request id, and its advisor costs as much (contract §3.3).
+func TestIterationsAreToldWithAndWithoutARequestId(t *testing.T) {
+	const want = "m, m/advisor/1, m/compaction/2"
+	for _, request := range []string{"r", ""} {
+		k := read(t, session+".jsonl", line("assistant", fmt.Sprintf(`"requestId":%q,"message":{"id":"m","model":"x","content":[],"usage":{"input_tokens":1,"output_tokens":1,"iterations":[`+
+			`{"type":"message","input_tokens":1,"output_tokens":1},{"type":"advisor_message","model":"y","input_tokens":7,"output_tokens":5},{"type":"compaction","input_tokens":9,"output_tokens":3}]}}`, request)))
+		var ids []string
+		var input int64
+		facts := map[schemas.Id]bool{}
+		for _, e := range k.events {
+			ids, input, facts[e.FactKey] = append(ids, e.Body.Model.MessageId), input+e.Body.Model.TokenInput.Value, true
+		}
+		if got := strings.Join(ids, ", "); got != want || input != 17 || len(facts) != 3 {
+			t.Errorf("request %q: %s with %d input tokens in %d facts, want %s with 17 in 3", request, got, input, len(facts), want)
+		}
+	}
+}
+
 func TestPlaceholdersEndWithVersion2_1_40(t *testing.T) {
 	for version, partial := range map[string]bool{"1.0.99": true, "2.0.76": true, "2.1.39": true, "2.1.40": false, "2.1.330": false, "2.2.0": false, "3": false, "2.1.330-beta": false, "": true, "x": true} {
 		k := read(t, session+".jsonl", strings.ReplaceAll(answer("r", "m", `"end_turn"`, said("a"), 1), "2.1.330", version))
