@@ -10,7 +10,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,42 +17,50 @@ import (
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
 // Prices and directory are configuration: versions in the topic config that
 // partitions are pointed to (DESIGN §5).
 
 const (
-	maxConfigurationFile = 16 << 20  // bytes of a file that is read
-	maxConfiguration     = 896 << 10 // bytes of a text that is applied
-	maxReason            = 256       // bytes of a restatement's reason
+	maxConfigurationFile = 16 << 20 // bytes of a file that is read
+	maxReason            = 256      // bytes of a restatement's reason
 )
 
 // readConfiguration reads a file that a person wrote; "-" is standard input.
 func readConfiguration(name string) ([]byte, error) {
-	in := os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	if name == "-" {
+		return readAll(os.Stdin, name, maxConfigurationFile)
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxConfigurationFile+1))
+	return readFile(name, maxConfigurationFile)
+}
+
+// readFile reads a file of at most some bytes.
+func readFile(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxConfigurationFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxConfigurationFile>>20)
+	defer f.Close()
+	return readAll(f, name, limit)
+}
+
+func readAll(r io.Reader, name string, limit int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, limit>>20)
 	}
 	return text, nil
 }
 
 // fits is an error for a text that is too long to be applied.
 func fits(what string, text []byte) error {
-	if len(text) > maxConfiguration {
-		return fmt.Errorf("%s has %d bytes, may have %d", what, len(text), maxConfiguration)
+	if len(text) > engine.MaxConfig {
+		return fmt.Errorf("%s has %d bytes, may have %d", what, len(text), engine.MaxConfig)
 	}
 	return nil
 }
@@ -218,20 +225,13 @@ func (in *installation) restate(ctx context.Context, c *cobra.Command, r engine.
 			return ctx.Err()
 		}
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	defer stop(nil) // before the wait
 	if in.server != nil {
-		workers.Go(func() {
-			if err := in.process(ctx, nil); err != nil {
-				stop(err)
-			}
-		})
+		var stop func()
+		ctx, stop = in.processBeside(ctx)
+		defer stop()
 	}
 	started := time.Now()
-	before, err := in.ends(ctx)
+	before, err := ends(ctx, in.broker, broker.Enriched)
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (in *installation) restate(ctx context.Context, c *cobra.Command, r engine.
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "partition %d of %d is restated\n", p+1, len(positions))
 	}
-	rows, err := in.restatedSince(ctx, before, fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason))
+	rows, err := in.restatedSince(ctx, before, r.String())
 	if err != nil {
 		return fmt.Errorf("all is restated, but cannot count how many rows: %w", err)
 	}
@@ -258,15 +258,16 @@ func (in *installation) restate(ctx context.Context, c *cobra.Command, r engine.
 	return err
 }
 
-// ends are the positions of the last rows, by partition.
-func (in *installation) ends(ctx context.Context) (ends []uint64, err error) {
-	n, err := in.broker.Partitions(ctx)
+// ends are the positions of the last messages of a topic's normal lanes, by
+// partition.
+func ends(ctx context.Context, b broker.Broker, topic string) ([]uint64, error) {
+	n, err := b.Partitions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ends = make([]uint64, n)
+	ends := make([]uint64, n)
 	for p := range ends {
-		if ends[p], err = in.broker.End(ctx, broker.Log{Topic: broker.Enriched, Partition: p}); err != nil {
+		if ends[p], err = b.End(ctx, broker.Log{Topic: topic, Partition: p}); err != nil {
 			return nil, err
 		}
 	}
@@ -276,36 +277,27 @@ func (in *installation) ends(ctx context.Context) (ends []uint64, err error) {
 // restatedSince counts the rows after some positions that say a fact anew for a
 // reason.
 func (in *installation) restatedSince(ctx context.Context, after []uint64, why string) (count int, err error) {
-	ends, err := in.ends(ctx)
+	ends, err := ends(ctx, in.broker, broker.Enriched)
 	if err != nil {
 		return 0, err
 	}
 	var frame schemas.EnrichedFrame
 	seen := map[schemas.Id]bool{} // the topic may hold a row twice
 	for p, end := range ends {
-		if end <= after[p] {
-			continue
-		}
-		r, err := in.broker.Read(ctx, broker.Log{Topic: broker.Enriched, Partition: p}, after[p])
-		if err != nil {
-			return 0, err
-		}
-		for at := uint64(0); err == nil && at < end; {
-			var m broker.Message
-			if m, err = r.Next(ctx); err != nil {
-				break
+		err := delivery.Follow(ctx, in.broker, broker.Log{Topic: broker.Enriched, Partition: p}, after[p], end, func(e delivery.Entry) error {
+			if e.Idle {
+				return nil
 			}
-			at = m.Position
-			if err = frame.DecodeMessage(m.Payload); err != nil {
-				break
+			if err := frame.DecodeMessage(e.Payload); err != nil {
+				return err
 			}
 			for i := range frame.Rows {
 				if row := &frame.Rows[i]; row.Sign > 0 && strings.Contains(row.Restatement, why) {
 					seen[row.RowId] = true
 				}
 			}
-		}
-		r.Close()
+			return nil
+		})
 		if err != nil {
 			return 0, err
 		}

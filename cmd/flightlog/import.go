@@ -110,17 +110,10 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 // importSources brings the sources through the pipeline and waits until all
 // of it stands.
 func (in *installation) importSources(ctx context.Context, c *cobra.Command, sources []source, mode redaction.Mode, o importOptions) (*summary, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var processors sync.WaitGroup
-	defer processors.Wait()
-	defer stop(nil) // before the wait
 	if in.server != nil {
-		processors.Go(func() {
-			if err := in.process(ctx, nil); err != nil {
-				stop(err)
-			}
-		})
+		var stop func()
+		ctx, stop = in.processBeside(ctx)
+		defer stop()
 	}
 	started := time.Now()
 	ship, err := shipper.New(ctx, in.broker, o.org, "import", started.UnixMicro())
@@ -216,7 +209,24 @@ func (in *installation) madeBefore(ctx context.Context, sources []source) error 
 	})
 }
 
-// cause is why the import ended: a processor's failure rather than the
+// processBeside runs the processors beside the work that waits for them, until
+// stop, which returns when they have ended. The context is that of the work: it
+// ends when a processor fails ([cause] says of what).
+func (in *installation) processBeside(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var processors sync.WaitGroup
+	processors.Go(func() {
+		if err := in.process(ctx, nil); err != nil {
+			cancel(err)
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		processors.Wait()
+	}
+}
+
+// cause is why the work ended: a processor's failure rather than the
 // cancellation that it brought about.
 func cause(ctx context.Context, err error) error {
 	if c := context.Cause(ctx); c != nil && !errors.Is(c, context.Canceled) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,23 +46,15 @@ func rebuild(ctx context.Context, c *cobra.Command, at *place) error {
 		return err
 	}
 	defer in.Close()
-	ends, err := inputEnds(ctx, in.broker)
+	ends, err := ends(ctx, in.broker, broker.Events)
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	defer stop(nil) // before the wait
-	workers.Go(func() {
-		if err := in.process(ctx, nil); err != nil {
-			stop(err)
-		}
-	})
+	ctx, stop := in.processBeside(ctx)
+	defer stop()
 	started := time.Now()
 	for p, end := range ends {
-		if err := in.settledPartition(ctx, p, schemas.LaneNormal, end); err != nil {
+		if err := in.settledPartition(ctx, p, schemas.LaneNormal, int64(end)); err != nil {
 			return cause(ctx, err)
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "partition %d of %d is rebuilt\n", p+1, len(ends))
@@ -101,21 +92,4 @@ func (p *place) provisionGeneration(ctx context.Context) error {
 		return err
 	}
 	return jetstream.Provision(ctx, jetstream.Config{URL: a.URL, Token: a.Token, Generation: p.generation}, n)
-}
-
-// inputEnds are the positions of the last messages of the normal lanes.
-func inputEnds(ctx context.Context, b broker.Broker) ([]int64, error) {
-	n, err := b.Partitions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ends := make([]int64, n)
-	for p := range n {
-		end, err := b.End(ctx, broker.Log{Topic: broker.Events, Partition: p})
-		if err != nil {
-			return nil, err
-		}
-		ends[p] = int64(end)
-	}
-	return ends, nil
 }

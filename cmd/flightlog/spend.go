@@ -89,10 +89,8 @@ func (p *spendPeriod) parse() error {
 
 // parseTime reads a flag that is a day or a time.
 func parseTime(flag, text string) (time.Time, error) {
-	for _, layout := range [...]string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), nil
-		}
+	if t, ok := dayOrTime(text); ok {
+		return t, nil
 	}
 	return time.Time{}, fmt.Errorf("cannot use --%s %q: want a day such as 2026-11-23, or a time such as 2026-11-23T10:00:00Z", flag, text)
 }

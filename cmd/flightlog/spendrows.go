@@ -208,7 +208,7 @@ func (r *spendReader) planArchive(archive *files.Archive, needed, begins time.Ti
 		if f.Partition >= len(r.sources.Topic) {
 			return fmt.Errorf("the archive in %s has a partition %d, the topic has %d", r.archive, f.Partition, len(r.sources.Topic))
 		}
-		hour, err := time.Parse(archiveHour, f.Hour)
+		hour, err := time.Parse(files.HourLayout, f.Hour)
 		if err != nil {
 			return fmt.Errorf("the archive in %s names a file of the hour %q", r.archive, f.Hour)
 		}
@@ -245,9 +245,6 @@ func (r *spendReader) planArchive(archive *files.Archive, needed, begins time.Ti
 	return nil
 }
 
-// archiveHour is how an archive names an hour.
-const archiveHour = "2006-01-02T15"
-
 // join sees to it that nothing lies between the archive's complete files and
 // what a partition of the topic holds. Where the partition still holds a frame,
 // the frame itself tells when it is read.
@@ -281,7 +278,7 @@ func (r *spendReader) archived(ctx context.Context, p *spendPartition) error {
 		if f.Partition != p.Partition {
 			continue
 		}
-		hour, err := time.Parse(archiveHour, f.Hour)
+		hour, err := time.Parse(files.HourLayout, f.Hour)
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,17 +39,9 @@ func readUsage(names []string) (usage []spend.Usage, cut bool, err error) {
 }
 
 func readUsageFile(name string) (usage []spend.Usage, more bool, err error) {
-	f, err := os.Open(name)
+	text, err := readFile(name, maxUsageFile)
 	if err != nil {
 		return nil, false, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxUsageFile+1))
-	if err != nil {
-		return nil, false, err
-	}
-	if len(text) > maxUsageFile {
-		return nil, false, fmt.Errorf("it is larger than %d MiB", maxUsageFile>>20)
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {

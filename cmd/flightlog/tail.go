@@ -87,12 +87,20 @@ func parseSince(s string, now time.Time) (int64, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d).UnixMicro(), nil
 	}
-	for _, layout := range [...]string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UnixMicro(), nil
-		}
+	if t, ok := dayOrTime(s); ok {
+		return t.UnixMicro(), nil
 	}
 	return 0, fmt.Errorf("cannot use --since %q: want a duration such as 90m, a day such as 2026-11-23, or a time such as 2026-11-23T10:00:00Z", s)
+}
+
+// dayOrTime reads a day (its beginning, UTC) or a time.
+func dayOrTime(s string) (time.Time, bool) {
+	for _, layout := range [...]string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
 }
 
 type tail struct {

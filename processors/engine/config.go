@@ -22,8 +22,8 @@ var configKinds = []string{"rules", "prices", "directory"}
 // in every partition before.
 const configLead = 60e6
 
-// maxConfig is the cap of a text in its schema, bytes.
-const maxConfig = 896 << 10
+// MaxConfig is the cap of a text in its schema, bytes.
+const MaxConfig = 896 << 10
 
 // ApplyConfig stores a text as the next version of a kind (rules, prices or
 // directory), in force 60 s after now (µs; the caller's clock), and points every input
@@ -50,8 +50,8 @@ func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte,
 	hash := schemas.TextHash(text)
 	if newest.Hash != hash {
 		newest = schemas.Config{Kind: kind, Version: newest.Version + 1, Hash: hash, EffectiveAt: now + configLead, AppliedBy: by, Text: text}
-		if len(text) == 0 || len(text) > maxConfig {
-			return 0, nil, fmt.Errorf("cannot apply %s: %d bytes, must be 1 to %d", kind, len(text), maxConfig)
+		if len(text) == 0 || len(text) > MaxConfig {
+			return 0, nil, fmt.Errorf("cannot apply %s: %d bytes, must be 1 to %d", kind, len(text), MaxConfig)
 		}
 		if _, err := b.Append(ctx, broker.Log{Topic: broker.Config}, newest.AppendMessage(nil)); err != nil {
 			return 0, nil, fmt.Errorf("cannot apply %s: %w", kind, err)
@@ -112,13 +112,13 @@ var errNoConfig = errors.New("the topic config holds no such version")
 // missed, which is an error; asked again, nothing is said twice. Of the same
 // request at two times the later one counts.
 func Restate(ctx context.Context, b broker.Broker, r Restatement) (positions []uint64, err error) {
-	var c configs
 	if r.Reason == "" || r.Asked <= 0 {
 		return nil, errors.New("cannot restate without a reason and the time at which it is asked for")
 	}
-	if c.broker = b; r.Version <= 1 {
+	if r.Version <= 1 {
 		return nil, fmt.Errorf("cannot restate by version %d of %s: %w", r.Version, r.Kind, errNoConfig)
 	}
+	c := configs{broker: b}
 	if err := c.load(ctx, r.Kind, r.Version, ""); err != nil {
 		return nil, err
 	}
@@ -149,31 +149,18 @@ func tellAll(ctx context.Context, b broker.Broker, c *schemas.Control) (position
 	return positions, missed, errors.Join(errs...)
 }
 
-// load makes sure that a version's text is here. Where two texts were applied
-// at once under one number, the first stands. A hash of "" takes any.
+// load makes sure that a version's text is here, with that hash. A hash of ""
+// takes any.
 func (c *configs) load(ctx context.Context, kind string, version int64, hash string) error {
-	key := pointer{kind: kind, version: version}
-	c.mu.RLock()
-	_, ok := c.texts[key]
-	c.mu.RUnlock()
-	if ok || version <= 1 {
+	if version <= 1 || c.text(kind, version) != nil {
 		return nil
 	}
-	found := false
-	var text []byte
-	err := Configs(ctx, c.broker, func(have *schemas.Config) {
-		if text == nil && have.Kind == kind && have.Version == version {
-			text = have.Text
-			found = (hash == "" || have.Hash == hash) && schemas.TextHash(text) == have.Hash
-		}
-	})
-	if err != nil {
+	if _, err := c.applied(ctx); err != nil {
 		return fmt.Errorf("cannot load version %d of %s: %w", version, kind, err)
 	}
-	if !found {
+	if text := c.text(kind, version); text == nil || hash != "" && schemas.TextHash(text) != hash {
 		return fmt.Errorf("cannot load version %d of %s: %w", version, kind, errNoConfig)
 	}
-	c.learn(key, text)
 	return nil
 }
 

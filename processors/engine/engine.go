@@ -12,6 +12,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -77,6 +78,9 @@ type Restatement struct {
 	// follow each other in this order, whenever a partition hears of them.
 	Asked int64
 }
+
+// String is what rows that were restated say of it.
+func (r Restatement) String() string { return fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason) }
 
 // Limits of one commit (DESIGN §5).
 const (

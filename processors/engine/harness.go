@@ -113,11 +113,7 @@ func (h *Harness) Config(kind string, version int64, text []byte, effectiveAt in
 // ConfigMissed is Config whose pointer does not reach the partition: it learns of
 // the version when it is restarted.
 func (h *Harness) ConfigMissed(kind string, version int64, text []byte, effectiveAt int64) *schemas.Control {
-	c := h.p.configs
-	if c.texts == nil {
-		c.texts = map[pointer][]byte{}
-	}
-	c.texts[pointer{kind: kind, version: version}] = text
+	h.p.configs.learn(pointer{kind: kind, version: version}, text)
 	h.applied = append(h.applied, schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: version,
 		ConfigHash: schemas.TextHash(text), EffectiveAt: effectiveAt})
 	return &h.applied[len(h.applied)-1]

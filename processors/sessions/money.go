@@ -35,24 +35,27 @@ func (x *fold) dated(s *session, f *fact) (changed bool) {
 	return changed
 }
 
-// prices are a version of the price table. A text that is none counts as the
-// version before it.
+// prices are a version of the price table.
 func (x *fold) prices(version int64) *pricing.Table {
-	for ; version > 1; version-- {
-		text := x.tx.Config("prices", version)
-		if t, _ := x.parsed("prices", version, text, func() (any, error) { return pricing.Parse(text, version) }).(*pricing.Table); t != nil {
-			return t
-		}
+	if t := configured(x, "prices", version, pricing.Parse); t != nil {
+		return t
 	}
 	return pricing.Builtin()
 }
 
-// directory is a version of the directory; the same.
+// directory is a version of the directory, nil (nobody is in a team) before the
+// first.
 func (x *fold) directory(version int64) *directory.Directory {
+	return configured(x, "directory", version, func(text []byte, _ int64) (*directory.Directory, error) { return directory.Parse(text) })
+}
+
+// configured is what a version of a kind means, nil before the first. A text that
+// is none counts as the version before it.
+func configured[T any](x *fold, kind string, version int64, parse func(text []byte, version int64) (*T, error)) *T {
 	for ; version > 1; version-- {
-		text := x.tx.Config("directory", version)
-		if d, _ := x.parsed("directory", version, text, func() (any, error) { return directory.Parse(text) }).(*directory.Directory); d != nil {
-			return d
+		text := x.tx.Config(kind, version)
+		if c, _ := x.parsed(kind, version, text, func() (any, error) { return parse(text, version) }).(*T); c != nil {
+			return c
 		}
 	}
 	return nil
@@ -165,16 +168,17 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 		return c
 	})
 	r.CostNanoUsd, r.CostNanoUsdMax, r.CostContractedNanoUsd = cost.NanoUsd, cost.MaxNanoUsd, cost.ContractedNanoUsd
-	r.CostGrade, r.PriceVersion = cost.Grade, x.prices(version).Version()
+	table := x.prices(version)
+	r.CostGrade, r.PriceVersion = cost.Grade, table.Version()
 	r.Restatement = joined(r.Restatement, restatement)
 	if nested && r.CostGrade == schemas.CostGradeMeasured {
 		r.CostGrade, r.CostNanoUsdMax = schemas.CostGradeEstimated, schemas.OptLong{} // a lower bound
 	}
-	x.doubt(r, f)
+	doubt(r, f)
 	if cost.NanoUsd.Valid {
 		r.CostUsd = schemas.SomeDouble(float64(cost.NanoUsd.Value) / 1e9)
 	}
-	if r.Billing = billing; x.prices(version).OnCloud(r.Platform, r.Model) {
+	if r.Billing = billing; table.OnCloud(r.Platform, r.Model) {
 		r.Billing = schemas.BillingCloud // the client's own word
 	}
 	if r.Billing == schemas.BillingSubscription {
@@ -186,7 +190,7 @@ func (x *fold) cost(r *schemas.Enriched, s *session, f *fact, billing schemas.Bi
 // own differs: OTLP tells the speed that was asked for, no service tier, no
 // place and no searches, and the client's figure knows them. Where it is more,
 // it is the upper bound; where it is less, it may be the client's own prices.
-func (x *fold) doubt(r *schemas.Enriched, f *fact) {
+func doubt(r *schemas.Enriched, f *fact) {
 	const tellServed = 1<<transcript | 1<<direct
 	if f.shown&tellServed != 0 || !r.CostClientUsd.Valid || !r.CostNanoUsd.Valid {
 		return

@@ -50,7 +50,7 @@ func goesBy[T comparable](x *fold, kind string, version, at int64, figure func(v
 			continue
 		}
 		if other := figure(r.Version); other != made {
-			by, made, restatement = r.Version, other, fmt.Sprintf("%s %d: %s", r.Kind, r.Version, r.Reason)
+			by, made, restatement = r.Version, other, r.String()
 		}
 	}
 	return by, made, restatement

@@ -368,9 +368,10 @@ func appendRow(b []byte, r *delivery.Row) []byte {
 }
 
 // hourOf is the UTC hour of a time in µs, as file names have it.
-func hourOf(at int64) string { return time.UnixMicro(at).UTC().Format(hourLayout) }
+func hourOf(at int64) string { return time.UnixMicro(at).UTC().Format(HourLayout) }
 
-const hourLayout = "2006-01-02T15"
+// HourLayout is how an archive names an hour ([File.Hour]).
+const HourLayout = "2006-01-02T15"
 
 // sameSource tells whether a message comes from the source of some commits.
 func sameSource(a *Commits, h schemas.RowHeader) bool {

@@ -208,7 +208,7 @@ func (f *hourFile) complete(at *place) bool {
 		return true
 	}
 	until := at.Archived.Until
-	if end, err := time.Parse(hourLayout, f.Hour); err != nil || until < end.Add(time.Hour).UnixMicro() {
+	if end, err := time.Parse(HourLayout, f.Hour); err != nil || until < end.Add(time.Hour).UnixMicro() {
 		return false
 	}
 	if until >= f.LastAppendedAt+settle.Microseconds() {
