@@ -240,6 +240,7 @@ func (x *SessionBody) AppendAvro(b []byte) []byte {
 	b = appendOptLong(b, x.TokensBefore)
 	b = appendOptLong(b, x.TokensAfter)
 	b = appendString(b, x.Path)
+	b = appendString(b, x.Claim)
 	return b
 }
 
@@ -271,6 +272,9 @@ func (x *SessionBody) decode(b []byte, i int) (int, error) {
 	if x.Path, i = readString(b, i, 4096); i < 0 {
 		return i, fault(i, "SessionBody", "path")
 	}
+	if x.Claim, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "SessionBody", "claim")
+	}
 	return i, nil
 }
 
@@ -282,6 +286,7 @@ func (x *SessionBody) Cap() {
 	x.Command = capText(x.Command, 256)
 	x.AgentType = capText(x.AgentType, 128)
 	x.Path = capText(x.Path, 4096)
+	x.Claim = capText(x.Claim, 64)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -427,6 +432,9 @@ func (x *ToolBody) AppendAvro(b []byte) []byte {
 	b = appendOptBool(b, x.Background)
 	b = appendString(b, x.AgentRunStarted)
 	b = appendBool(b, x.Done)
+	b = appendString(b, x.ResultShape)
+	b = appendBool(b, x.Waits)
+	b = appendString(b, x.InstallSource)
 	return b
 }
 
@@ -482,6 +490,15 @@ func (x *ToolBody) decode(b []byte, i int) (int, error) {
 	if x.Done, i = readBool(b, i); i < 0 {
 		return i, fault(i, "ToolBody", "done")
 	}
+	if x.ResultShape, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "ToolBody", "result_shape")
+	}
+	if x.Waits, i = readBool(b, i); i < 0 {
+		return i, fault(i, "ToolBody", "waits")
+	}
+	if x.InstallSource, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "ToolBody", "install_source")
+	}
 	return i, nil
 }
 
@@ -500,6 +517,8 @@ func (x *ToolBody) Cap() {
 	x.ApprovalSource = capText(x.ApprovalSource, 64)
 	x.ApprovalReason = capText(x.ApprovalReason, 256)
 	x.AgentRunStarted = capText(x.AgentRunStarted, 128)
+	x.ResultShape = capText(x.ResultShape, 64)
+	x.InstallSource = capText(x.InstallSource, 32)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -517,6 +536,7 @@ func (x *ArtifactBody) AppendAvro(b []byte) []byte {
 	b = appendOptLong(b, x.TestsFailed)
 	b = appendString(b, x.CommitId)
 	b = appendString(b, x.ChangeId)
+	b = appendString(b, x.TestTamper)
 	return b
 }
 
@@ -563,6 +583,9 @@ func (x *ArtifactBody) decode(b []byte, i int) (int, error) {
 	if x.ChangeId, i = readString(b, i, 512); i < 0 {
 		return i, fault(i, "ArtifactBody", "change_id")
 	}
+	if x.TestTamper, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "ArtifactBody", "test_tamper")
+	}
 	return i, nil
 }
 
@@ -576,6 +599,7 @@ func (x *ArtifactBody) Cap() {
 	x.ProtectedClass = capText(x.ProtectedClass, 64)
 	x.CommitId = capText(x.CommitId, 64)
 	x.ChangeId = capText(x.ChangeId, 512)
+	x.TestTamper = capText(x.TestTamper, 32)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -1410,6 +1434,13 @@ func (x *Enriched) AppendAvro(b []byte) []byte {
 	b = appendString(b, x.ChangeId)
 	b = appendString(b, x.Detail)
 	b = appendString(b, x.Restatement)
+	b = appendString(b, x.ResultShape)
+	b = appendOptBool(b, x.Waits)
+	b = appendOptBool(b, x.Background)
+	b = appendString(b, x.PermissionMode)
+	b = appendString(b, x.InstallSource)
+	b = appendString(b, x.TestTamper)
+	b = appendString(b, x.Claim)
 	return b
 }
 
@@ -1703,6 +1734,27 @@ func (x *Enriched) decode(b []byte, i int) (int, error) {
 	if x.Restatement, i = readString(b, i, 512); i < 0 {
 		return i, fault(i, "Enriched", "restatement")
 	}
+	if x.ResultShape, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Enriched", "result_shape")
+	}
+	if x.Waits, i = readOptBool(b, i); i < 0 {
+		return i, fault(i, "Enriched", "waits")
+	}
+	if x.Background, i = readOptBool(b, i); i < 0 {
+		return i, fault(i, "Enriched", "background")
+	}
+	if x.PermissionMode, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "Enriched", "permission_mode")
+	}
+	if x.InstallSource, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "Enriched", "install_source")
+	}
+	if x.TestTamper, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "Enriched", "test_tamper")
+	}
+	if x.Claim, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Enriched", "claim")
+	}
 	return i, nil
 }
 
@@ -1758,6 +1810,11 @@ func (x *Enriched) Cap() {
 	x.ChangeId = capText(x.ChangeId, 512)
 	x.Detail = capText(x.Detail, 128)
 	x.Restatement = capText(x.Restatement, 512)
+	x.ResultShape = capText(x.ResultShape, 64)
+	x.PermissionMode = capText(x.PermissionMode, 32)
+	x.InstallSource = capText(x.InstallSource, 32)
+	x.TestTamper = capText(x.TestTamper, 32)
+	x.Claim = capText(x.Claim, 64)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -2067,7 +2124,7 @@ func (x *EnrichedFrame) decode(b []byte, i int) (int, error) {
 	x.Rows = x.Rows[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Rows), 65536, 136); i < 0 {
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 143); i < 0 {
 			return i, fault(i, "EnrichedFrame", "rows")
 		}
 		if n == 0 {
@@ -2182,7 +2239,7 @@ func (x *ClosedFrame) Cap() {
 }
 
 // EventFingerprint is the CRC-64-AVRO fingerprint of Event's present schema.
-const EventFingerprint uint64 = 0x19deed5e4e6740df
+const EventFingerprint uint64 = 0x7a39f847360d061a
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2368,7 +2425,7 @@ func (x *DeadLetter) DecodeMessage(b []byte) error {
 }
 
 // EnrichedFingerprint is the CRC-64-AVRO fingerprint of Enriched's present schema.
-const EnrichedFingerprint uint64 = 0x66ae5ef6b040801f
+const EnrichedFingerprint uint64 = 0xeee96cc2ed9b6e7c
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2558,7 +2615,7 @@ func (x *DeadLetterFrame) DecodeMessage(b []byte) error {
 }
 
 // EnrichedFrameFingerprint is the CRC-64-AVRO fingerprint of EnrichedFrame's present schema.
-const EnrichedFrameFingerprint uint64 = 0xac7da372f3748f1e
+const EnrichedFrameFingerprint uint64 = 0x0f292a235b7086f7
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -2708,6 +2765,12 @@ func FingerprintName(fingerprint uint64) string {
 	case 0x66ae5ef6b040801f:
 		return "Enriched"
 	case 0xac7da372f3748f1e:
+		return "EnrichedFrame"
+	case 0x7a39f847360d061a:
+		return "Event"
+	case 0xeee96cc2ed9b6e7c:
+		return "Enriched"
+	case 0x0f292a235b7086f7:
 		return "EnrichedFrame"
 	}
 	return ""

@@ -84,6 +84,7 @@ func (x *SessionBody) AppendJSON(b []byte) []byte {
 	b = jsonOptLong(b, "tokens_before", x.TokensBefore)
 	b = jsonOptLong(b, "tokens_after", x.TokensAfter)
 	b = jsonString(b, "path", x.Path)
+	b = jsonString(b, "claim", x.Claim)
 	return jsonClose(b, start)
 }
 
@@ -142,6 +143,9 @@ func (x *ToolBody) AppendJSON(b []byte) []byte {
 	b = jsonOptBool(b, "background", x.Background)
 	b = jsonString(b, "agent_run_started", x.AgentRunStarted)
 	b = jsonBool(b, "done", x.Done)
+	b = jsonString(b, "result_shape", x.ResultShape)
+	b = jsonBool(b, "waits", x.Waits)
+	b = jsonString(b, "install_source", x.InstallSource)
 	return jsonClose(b, start)
 }
 
@@ -167,6 +171,7 @@ func (x *ArtifactBody) AppendJSON(b []byte) []byte {
 	b = jsonOptLong(b, "tests_failed", x.TestsFailed)
 	b = jsonString(b, "commit_id", x.CommitId)
 	b = jsonString(b, "change_id", x.ChangeId)
+	b = jsonString(b, "test_tamper", x.TestTamper)
 	return jsonClose(b, start)
 }
 
@@ -312,6 +317,13 @@ func (x *Enriched) AppendJSON(b []byte) []byte {
 	b = jsonString(b, "change_id", x.ChangeId)
 	b = jsonString(b, "detail", x.Detail)
 	b = jsonString(b, "restatement", x.Restatement)
+	b = jsonString(b, "result_shape", x.ResultShape)
+	b = jsonOptBool(b, "waits", x.Waits)
+	b = jsonOptBool(b, "background", x.Background)
+	b = jsonString(b, "permission_mode", x.PermissionMode)
+	b = jsonString(b, "install_source", x.InstallSource)
+	b = jsonString(b, "test_tamper", x.TestTamper)
+	b = jsonString(b, "claim", x.Claim)
 	return jsonClose(b, start)
 }
 

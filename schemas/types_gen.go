@@ -356,6 +356,7 @@ type SessionBody struct {
 	TokensBefore OptLong // compaction: size of the context before. Not a measure of use. [tokens]
 	TokensAfter  OptLong // compaction: size of the context after. Not a measure of use. [tokens]
 	Path         string  // config_change: settings file, relative to the repository or to ~.
+	Claim        string  // turn_end: what the final message claims of the tests: tests_pass, tests_fail, tests_not_run; empty where it claims nothing (docs/extraction.md).
 }
 
 // ModelBody: Family model: model_request, model_retry, model_error. Token
@@ -407,6 +408,9 @@ type ToolBody struct {
 	Background       OptBool // The call went on in the background.
 	AgentRunStarted  string  // Agent calls: the subagent run that it started.
 	Done             bool    // The witness saw the call's end (result, failure or denial).
+	ResultShape      string  // SHA-256 (first 32 hex digits) of the result without durations, times, uuids, addresses and temporary names: equal for results that differ in nothing else.
+	Waits            bool    // A shell command that waits by itself: sleep, wait, --watch, ...
+	InstallSource    string  // What a command installs or runs comes from: script (a download that is run), url (a package by address), registry (a package by name).
 }
 
 // ArtifactBody: Family artifact: file_change, commit, push, pull_request,
@@ -425,6 +429,7 @@ type ArtifactBody struct {
 	TestsFailed    OptLong     // test_run: tests that failed. [tests]
 	CommitId       string      // Git's id of the commit; may be abbreviated as the client printed it.
 	ChangeId       string      // Pull request as host/owner/name#number.
+	TestTamper     string      // file_change of a test file: skipped, deleted or weakened (docs/extraction.md).
 }
 
 // ChangeGrade: How sure a change is.
@@ -802,6 +807,13 @@ type Enriched struct {
 	ChangeId              string         // Pull request.
 	Detail                string         // The kind's own word: reason of a session's start or end, trigger of a compaction, origin of a prompt, type of a subagent, operation of a file change.
 	Restatement           string         // Why cost or team are by a later version of prices or directory than was in force when the fact was first told of: kind, version and the reason given, as in 'prices 3: sonnet-5 corrected'. Empty = never restated.
+	ResultShape           string         // SHA-256 (first 32 hex digits) of the result without durations, times, uuids, addresses and temporary names.
+	Waits                 OptBool        // A shell command that waits by itself (sleep, wait, --watch).
+	Background            OptBool        // The call went on in the background.
+	PermissionMode        string         // default, plan, acceptEdits, auto, dontAsk, bypassPermissions.
+	InstallSource         string         // Where a command has what it installs or runs from: script, url, registry.
+	TestTamper            string         // file_change of a test file: skipped, deleted or weakened.
+	Claim                 string         // turn_end: what the final message claims of the tests: tests_pass, tests_fail, tests_not_run.
 }
 
 // Family: Family of the kind.

@@ -144,6 +144,11 @@ const (
 	tProtectedClass
 	tCommitId
 	tChangeId
+	tClaim
+	tResultShape
+	tInstallSource
+	tTestTamper
+	tRetryReason // by the fold: why the attempt before failed
 	texts
 )
 
@@ -178,6 +183,8 @@ const (
 	nTestsPassed
 	nTestsFailed
 	nResultLength
+	nWaits
+	nBackground
 	numbers
 )
 
@@ -231,6 +238,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{tCommand, recordBy, func(e *schemas.Event) string { return e.Body.Session.Command }},
 			{tAgentType, recordBy, func(e *schemas.Event) string { return e.Body.Session.AgentType }},
 			{tPath, recordBy, func(e *schemas.Event) string { return e.Body.Session.Path }},
+			{tClaim, recordBy, func(e *schemas.Event) string { return e.Body.Session.Claim }},
 		},
 		numbers: []numberField{
 			{nTextLength, recordBy, latest, func(e *schemas.Event) schemas.OptLong { return e.Body.Session.TextLength }},
@@ -284,6 +292,8 @@ var families = map[schemas.EventBodyBranch]struct {
 			{tMcpServer, recordBy, func(e *schemas.Event) string { return e.Body.Tool.McpServer }},
 			{tArgumentsHash, recordBy, func(e *schemas.Event) string { return e.Body.Tool.ArgumentsHash }},
 			{tResultHash, recordBy, func(e *schemas.Event) string { return e.Body.Tool.ResultHash }},
+			{tResultShape, recordBy, func(e *schemas.Event) string { return e.Body.Tool.ResultShape }},
+			{tInstallSource, recordBy, func(e *schemas.Event) string { return e.Body.Tool.InstallSource }},
 			{tCommandClass, recordBy, func(e *schemas.Event) string { return e.Body.Tool.CommandClass }},
 			{tSecretClass, recordBy, func(e *schemas.Event) string { return e.Body.Tool.SecretClass }},
 			{tPermissionMode, recordBy, func(e *schemas.Event) string { return e.Body.Tool.PermissionMode }},
@@ -297,6 +307,8 @@ var families = map[schemas.EventBodyBranch]struct {
 			}},
 			{nResultLength, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ResultLength }},
 			{nExitStatus, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ExitStatus }},
+			{nWaits, anyone, greatest, func(e *schemas.Event) schemas.OptLong { return schemas.OptLong{Value: 1, Valid: e.Body.Tool.Waits} }},
+			{nBackground, anyone, greatest, func(e *schemas.Event) schemas.OptLong { return flag(e.Body.Tool.Background) }},
 		},
 	},
 	schemas.EventBodyArtifact: {
@@ -308,6 +320,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{tProtectedClass, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.ProtectedClass }},
 			{tCommitId, namesBy, func(e *schemas.Event) string { return e.Body.Artifact.CommitId }},
 			{tChangeId, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.ChangeId }},
+			{tTestTamper, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.TestTamper }},
 		},
 		numbers: []numberField{
 			{nLinesAdded, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Artifact.LinesAdded }},

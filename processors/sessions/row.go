@@ -77,6 +77,7 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 		}
 		r.ResultHash = t[tTextHash].value
 		r.FilePath = t[tPath].value
+		r.Claim = t[tClaim].value
 	case schemas.FamilyModel:
 		x.model(r, s, f, billing)
 	case schemas.FamilyTool:
@@ -88,6 +89,7 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 		r.DiffRef = ref(f, t[tDiffHash].value)
 		r.ProtectedClass = t[tProtectedClass].value
 		r.TestOutcome = schemas.TestOutcome(n[nTestOutcome].value)
+		r.TestTamper = t[tTestTamper].value
 		r.CommitId, r.ChangeId = t[tCommitId].value, t[tChangeId].value
 		r.Detail = t[tOperation].value
 		if passed, failed := n[nTestsPassed].long(), n[nTestsFailed].long(); passed.Valid || failed.Valid {
@@ -180,10 +182,14 @@ func (x *fold) tool(r *schemas.Enriched, s *session, f *fact) {
 	r.ToolArgumentsRef, r.ResultRef = ref(f, r.ToolArgumentsHash), ref(f, r.ResultHash)
 	r.ExitStatus = n[nExitStatus].long()
 	r.CommandClass, r.SecretClass = t[tCommandClass].value, t[tSecretClass].value
+	r.PermissionMode, r.InstallSource = t[tPermissionMode].value, t[tInstallSource].value
+	r.Waits, r.Background = n[nWaits].bool(), n[nBackground].bool()
 	if f.kind == schemas.KindApproval {
 		x.approval(r, s, f)
 		return
 	}
+	r.ResultShape = t[tResultShape].value
+	r.Attempt, r.RetryReason = n[nAttempt].long(), t[tRetryReason].value
 	r.ApprovalDecision = t[tApprovalDecision].value
 	r.ApprovalKind = approvalKind(f)
 	if asked := x.requestFor(s, f); asked || userDecided(f) {
