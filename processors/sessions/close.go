@@ -18,7 +18,7 @@ func (x *fold) recall(org, sessionID string) error {
 	return x.tx.Recall(id)
 }
 
-// close archives a session: its facts, their pages, its links, their pages, and
+// close archives a session: its facts, their pages, its links, turns and findings, their pages, and
 // at last the session itself. It stops when the commit is full and goes on in
 // the next.
 func (x *fold) close(s *session) {
@@ -43,7 +43,7 @@ func (x *fold) close(s *session) {
 		n    int64
 		page func(schemas.Id, int64) string
 		key  func(s, id schemas.Id) string
-	}{{s.facts, pageKey, factKey}, {s.links, linksKey, linkKey}} {
+	}{{s.facts, pageKey, factKey}, {s.links, linksKey, linkKey}, {s.turns, turnsKey, turnKey}, {s.findings, findingsKey, findingKey}} {
 		for first := int64(0); first < kind.n; first += pageSize {
 			listed := kind.page(s.id, first/pageSize)
 			if p := load[page](x, listed, nil); p != nil {
@@ -60,7 +60,7 @@ func (x *fold) close(s *session) {
 			step += min(pageSize, kind.n-first) + 1 // this page has left before
 		}
 	}
-	if x.tx.Full() {
+	if archive(testsKey(s.id)) || x.tx.Full() {
 		return
 	}
 	s.away = 0 // as it comes back

@@ -54,7 +54,7 @@ func (x *fold) arrange(s *session, f *fact) {
 		// It says that all rows of the session stand: the sweep at the end does.
 	case f.version > 0:
 		f.dueBy(max(now, f.published+nextVersion))
-	case f.critical, f.whole(s):
+	case f.critical, f.whole(s), x.urgent(s, f):
 		x.publish(s, f, false)
 	default:
 		f.dueBy(f.first + firstVersion)
@@ -102,6 +102,14 @@ func (x *fold) Due(key string) error {
 		}
 		return nil
 	}
+	switch key[0] {
+	case seenKind:
+		x.forget(key)
+		return nil
+	case hostKind:
+		x.forgetHost(key)
+		return nil
+	}
 	var id schemas.Id
 	copy(id[:], key[1:])
 	s := load[session](x, sessionKey(id), nil)
@@ -111,6 +119,12 @@ func (x *fold) Due(key string) error {
 	if key[0] == factKind {
 		if f := load[fact](x, key, nil); f != nil && f.due != 0 && f.due <= x.tx.Now() {
 			x.publish(s, f, false)
+		}
+		return nil
+	}
+	if key[0] == findingKind {
+		if n := load[finding](x, key, nil); n != nil && n.due != 0 && n.due <= x.tx.Now() {
+			x.publishFinding(s, n)
 		}
 		return nil
 	}
@@ -165,6 +179,7 @@ func (x *fold) sweep(s *session) {
 			x.publish(s, end, true)
 		}
 	case s.ending:
+		x.judge(s)
 		x.publish(s, x.fact(s, endKey, schemas.KindSessionEnd, s.lastEvent), true)
 		s.endAt, s.closing = 0, false
 		s.closeAt = now + rest
@@ -187,6 +202,11 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 	if ok {
 		row.Cap() // a column may be put together of several
 	}
+	if f.kind == schemas.KindApproval {
+		x.saying = ok
+		x.waiting(s, f, row, ok)
+		x.saying = false
+	}
 	last := &x.last
 	if f.row != nil {
 		if _, err := last.DecodeAvro(f.row); err != nil {
@@ -196,6 +216,9 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 			return
 		}
 	}
+	x.saying = ok
+	x.observe(s, f, row, ok)
+	x.saying = false
 	f.changed = true
 	f.version++
 	f.published = x.tx.Now()

@@ -15,14 +15,28 @@ import (
 //	p session page      the session's facts, pageSize to a record
 //	l session H(what)   facts that have something in common
 //	m session page      the session's links, pageSize to a record
+//	t session turn      the calls of a run between two prompts, for the detectors
+//	w session page      the session's turns, pageSize to a record
+//	q session           the session's test runs, for the detectors
+//	n session finding   a finding and its last published row
+//	v session page      the session's findings, pageSize to a record
+//	h host              which witnesses the sessions of a host have
+//	o finding           something that is told once a day
 //	r                   restatements, and how far they have come
 const (
-	sessionKind = 's'
-	factKind    = 'f'
-	pageKind    = 'p'
-	linkKind    = 'l'
-	linksKind   = 'm'
-	restateKey  = "r"
+	sessionKind  = 's'
+	factKind     = 'f'
+	pageKind     = 'p'
+	linkKind     = 'l'
+	linksKind    = 'm'
+	turnKind     = 't'
+	turnsKind    = 'w'
+	testsKind    = 'q'
+	findingKind  = 'n'
+	findingsKind = 'v'
+	hostKind     = 'h'
+	seenKind     = 'o'
+	restateKey   = "r"
 
 	pageSize = 32
 )
@@ -31,13 +45,24 @@ func sessionKey(s schemas.Id) string { return string(sessionKind) + string(s[:])
 
 func factKey(s, f schemas.Id) string { return string(factKind) + string(s[:]) + string(f[:]) }
 
-func pageKey(s schemas.Id, page int64) string {
-	return string(binary.BigEndian.AppendUint32(append([]byte{pageKind}, s[:]...), uint32(page)))
+// pagesKey is a page of what a session has of some kind.
+func pagesKey(kind byte, s schemas.Id, page int64) string {
+	return string(binary.BigEndian.AppendUint32(append([]byte{kind}, s[:]...), uint32(page)))
 }
 
-func linksKey(s schemas.Id, page int64) string {
-	return string(binary.BigEndian.AppendUint32(append([]byte{linksKind}, s[:]...), uint32(page)))
-}
+func pageKey(s schemas.Id, page int64) string { return pagesKey(pageKind, s, page) }
+
+func linksKey(s schemas.Id, page int64) string { return pagesKey(linksKind, s, page) }
+
+func turnsKey(s schemas.Id, page int64) string { return pagesKey(turnsKind, s, page) }
+
+func findingsKey(s schemas.Id, page int64) string { return pagesKey(findingsKind, s, page) }
+
+func turnKey(s, t schemas.Id) string    { return string(turnKind) + string(s[:]) + string(t[:]) }
+func testsKey(s schemas.Id) string      { return string(testsKind) + string(s[:]) }
+func findingKey(s, f schemas.Id) string { return string(findingKind) + string(s[:]) + string(f[:]) }
+func hostKey(h schemas.Id) string       { return string(hostKind) + string(h[:]) }
+func seenKey(f schemas.Id) string       { return string(seenKind) + string(f[:]) }
 
 func linkKey(s schemas.Id, call schemas.Id) string {
 	return string(linkKind) + string(s[:]) + string(call[:])
@@ -68,27 +93,35 @@ type fact struct {
 // session is what the facts of a session share.
 type session struct {
 	id         schemas.Id
-	facts      int64  // facts listed in its pages
-	shown      uint16 // who has spoken, bit by channel
-	first      int64  // least append time of its events, µs
-	lastEvent  int64  // latest occurred_at, µs
-	endAt      int64  // append time at which it counts as ended, 0 = it has ended and nothing came since
-	closing    bool   // the client said the session ends
-	sweepAt    int64  // append time at which published rows are compared anew, 0 = not needed
-	sweptAt    int64  // append time of the last sweep
-	cursor     int64  // facts that a running sweep has seen
-	ending     bool   // the running sweep is the one at the end
-	asked      bool   // a permission request was seen
-	compareAll bool   // every published row is to be compared, not only those that wait
-	related    bool   // its facts stand in the links that they belong to
-	compared   int64  // walk of restatements that has compared all of its rows
-	said       bool   // a row was published
-	branchAt   int64  // occurred_at of the earliest branch seen, µs
-	links      int64  // links listed in their pages
-	closeAt    int64  // append time at which it leaves the state, 0 = it has not ended
-	away       int64  // how much of it has left
-	gone       bool   // it has left in this overlay
-	touched    bool   // facts of it may have changed in this overlay
+	facts      int64        // facts listed in its pages
+	shown      uint16       // who has spoken, bit by channel
+	first      int64        // least append time of its events, µs
+	lastEvent  int64        // latest occurred_at, µs
+	endAt      int64        // append time at which it counts as ended, 0 = it has ended and nothing came since
+	closing    bool         // the client said the session ends
+	sweepAt    int64        // append time at which published rows are compared anew, 0 = not needed
+	sweptAt    int64        // append time of the last sweep
+	cursor     int64        // facts that a running sweep has seen
+	ending     bool         // the running sweep is the one at the end
+	asked      bool         // a permission request was seen
+	compareAll bool         // every published row is to be compared, not only those that wait
+	related    bool         // its facts stand in the links that they belong to
+	compared   int64        // walk of restatements that has compared all of its rows
+	said       bool         // a row was published
+	branchAt   int64        // occurred_at of the earliest branch seen, µs
+	links      int64        // links listed in their pages
+	closeAt    int64        // append time at which it leaves the state, 0 = it has not ended
+	away       int64        // how much of it has left
+	gone       bool         // it has left in this overlay
+	touched    bool         // facts of it may have changed in this overlay
+	turns      int64        // turns listed in their pages
+	findings   int64        // findings listed in theirs
+	judged     int64        // append time at which all of its rows were judged, 0 = never
+	otherMode  int64        // occurred_at of its first call in a mode in which somebody is asked, µs
+	criticalAt int64        // append time at which the minute began in which critical findings are counted
+	criticals  int64        // of that minute
+	openTurns  []schemas.Id // with open findings
+	pending    []schemas.Id // permission requests that are open
 	texts      [sessionTexts]text
 	changed    bool
 }
@@ -160,6 +193,12 @@ func (e *encoder) id(v schemas.Id) { *e = append(*e, v[:]...) }
 func (e *encoder) bytes(v []byte) {
 	e.uint(uint64(len(v)))
 	*e = append(*e, v...)
+}
+func (e *encoder) ids(ids []schemas.Id) {
+	e.uint(uint64(len(ids)))
+	for _, id := range ids {
+		e.id(id)
+	}
 }
 func (e *encoder) bool(v bool) {
 	b := byte(0)
@@ -234,6 +273,13 @@ func (d *decoder) byte() byte {
 func (d *decoder) id() (v schemas.Id) {
 	copy(v[:], d.take(uint64(len(v))))
 	return v
+}
+
+func (d *decoder) ids() (ids []schemas.Id) {
+	for n := d.uint(); n > 0 && !d.bad; n-- {
+		ids = append(ids, d.id())
+	}
+	return ids
 }
 
 func (d *decoder) texts(registers []text, base int64) {
@@ -348,6 +394,11 @@ func (s *session) encode() []byte {
 	e.int(s.first)
 	e.int(s.compared)
 	e.bool(s.related)
+	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.criticalAt, s.criticals} {
+		e.int(v)
+	}
+	e.ids(s.openTurns)
+	e.ids(s.pending)
 	return e
 }
 
@@ -366,24 +417,25 @@ func (s *session) decode(b []byte) error {
 	if len(d.b) > 0 { // of before prices were applied
 		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
 	}
+	if len(d.b) > 0 { // of before there were detectors
+		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.criticalAt, &s.criticals} {
+			*v = d.int()
+		}
+		s.openTurns, s.pending = d.ids(), d.ids()
+	}
 	return d.err()
 }
 
 func (p *page) encode() []byte {
 	e := encoder{recordVersion}
-	e.uint(uint64(len(p.facts)))
-	for _, id := range p.facts {
-		e.id(id)
-	}
+	e.ids(p.facts)
 	return e
 }
 
 func (p *page) decode(b []byte) error {
 	d := decoder{b: b}
 	d.version()
-	for n := d.uint(); n > 0 && !d.bad; n-- {
-		p.facts = append(p.facts, d.id())
-	}
+	p.facts = d.ids()
 	return d.err()
 }
 
@@ -398,5 +450,96 @@ func (l *link) decode(b []byte) error {
 	d := decoder{b: b}
 	d.version()
 	l.requests, l.calls = d.moments(), d.moments()
+	return d.err()
+}
+
+func (t *turn) encode() []byte {
+	e := encoder{recordVersion}
+	e.ids(t.said)
+	return t.Append(e)
+}
+
+func (t *turn) decode(b []byte) error {
+	d := decoder{b: b}
+	d.version()
+	t.said = d.ids()
+	if d.bad {
+		return errRecord
+	}
+	return t.Decode(d.b)
+}
+
+func (t *testRuns) encode() []byte {
+	e := encoder{recordVersion}
+	e.ids(t.said)
+	return t.Append(e)
+}
+
+func (t *testRuns) decode(b []byte) error {
+	d := decoder{b: b}
+	d.version()
+	t.said = d.ids()
+	if d.bad {
+		return errRecord
+	}
+	return t.Decode(d.b)
+}
+
+func (n *finding) encode() []byte {
+	e := encoder{recordVersion}
+	e.id(n.id)
+	e.int(n.rules)
+	e.int(n.version)
+	e.int(n.published)
+	e.int(n.due)
+	e.uint(schemas.FindingFingerprint)
+	e.bytes(n.row)
+	return n.Append(e)
+}
+
+func (n *finding) decode(b []byte) error {
+	d := decoder{b: b}
+	d.version()
+	n.id, n.rules, n.version, n.published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
+	row, err := schemas.Resolve(d.uint(), schemas.FindingFingerprint, d.take(d.uint()))
+	if err != nil || d.bad {
+		return errors.Join(err, d.err())
+	}
+	if n.row = nil; len(row) > 0 {
+		n.row = append([]byte(nil), row...)
+	}
+	return n.Decode(d.b)
+}
+
+func (h *host) encode() []byte {
+	e := encoder{recordVersion}
+	e.int(h.sessions)
+	e.int(h.due)
+	for _, at := range h.heard {
+		e.int(at)
+	}
+	return e
+}
+
+func (h *host) decode(b []byte) error {
+	d := decoder{b: b}
+	d.version()
+	h.sessions, h.due = d.int(), d.int()
+	for c := range h.heard {
+		h.heard[c] = d.int()
+	}
+	return d.err()
+}
+
+func (n *seen) encode() []byte {
+	e := encoder{recordVersion}
+	e.int(n.due)
+	return e
+}
+
+func (n *seen) decode(b []byte) error {
+	d := decoder{b: b}
+	d.version()
+	n.due = d.int()
 	return d.err()
 }

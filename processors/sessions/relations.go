@@ -15,13 +15,18 @@ import (
 // group is the link with an id, made anew where there is none.
 func (x *fold) group(s *session, id schemas.Id) *link {
 	return load(x, linkKey(s.id, id), func() *link {
-		p := load(x, linksKey(s.id, s.links/pageSize), func() *page { return &page{} })
-		p.facts = append(p.facts, id)
-		p.changed = true
-		s.links++
-		s.changed = true
+		x.list(s, &s.links, linksKind, id)
 		return &link{}
 	})
+}
+
+// list adds an id to the pages of a kind, which the session counts.
+func (x *fold) list(s *session, n *int64, kind byte, id schemas.Id) {
+	p := load(x, pagesKey(kind, s.id, *n/pageSize), func() *page { return &page{} })
+	p.facts = append(p.facts, id)
+	p.changed = true
+	*n++
+	s.changed = true
 }
 
 // add puts a fact into one side of the link, or moves it to its new time. A side

@@ -42,7 +42,7 @@ func (p *Processor) Name() string { return "sessions" }
 
 // version of the fold. The tag fold2 makes it one more, for kill runs in which
 // workers of two versions are mixed.
-var version int64 = 3
+var version int64 = 4
 
 // Version implements engine.Processor. It grows with every change of what the
 // fold says for the same input.
@@ -65,6 +65,7 @@ type fold struct {
 	parsedTexts map[configuration]any
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
+	saying     bool // said is the row of a fact that is being judged
 }
 
 type record interface{ decode([]byte) error }
@@ -116,13 +117,7 @@ func (x *fold) session(org, sessionID string) *session {
 // as far as is known.
 func (x *fold) fact(s *session, key schemas.Id, kind schemas.Kind, at int64) *fact {
 	return load(x, factKey(s.id, key), func() *fact {
-		p := load(x, pageKey(s.id, s.facts/pageSize), func() *page {
-			return &page{}
-		})
-		p.facts = append(p.facts, key)
-		p.changed = true
-		s.facts++
-		s.changed = true
+		x.list(s, &s.facts, pageKind, key)
 		f := x.facts.Get().(*fact)
 		*f = fact{key: key, kind: kind, first: x.tx.AppendedAt(), base: at}
 		return f
@@ -299,12 +294,39 @@ func (x *fold) End() {
 			if r.changed {
 				x.tx.Put(key, r.encode(), r.due)
 			}
+		case *turn:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
+		case *testRuns:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
+		case *finding:
+			if r.changed {
+				x.tx.Put(key, r.encode(), r.due)
+			}
+		case *host:
+			x.keep(key, r.changed, r.due, r.encode)
+		case *seen:
+			x.keep(key, r.changed, r.due, r.encode)
 		}
 	}
 	clear(x.open)
 	clear(x.parsedTexts)
 	x.order, x.tx = x.order[:0], nil
 	x.folds.Put(x)
+}
+
+// keep puts a record that is kept until a time; without one it goes.
+func (x *fold) keep(key string, changed bool, due int64, encode func() []byte) {
+	switch {
+	case !changed:
+	case due == 0:
+		x.tx.Put(key, nil, 0)
+	default:
+		x.tx.Put(key, encode(), due)
+	}
 }
 
 // witnessNames is the column witnesses.

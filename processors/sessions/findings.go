@@ -1,0 +1,658 @@
+package sessions
+
+import (
+	"bytes"
+	"math/bits"
+	"slices"
+
+	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/processors/detectors"
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// Findings are a function of the rows that stand. While a session goes on they
+// are judged row by row as rows are said (observe); when it has ended, all of
+// its rows are judged anew (judge), so that what came late or out of order
+// counts as what came in time.
+
+const (
+	maxFindings   = 256       // of a session; more are not said
+	maxOpenTurns  = 16        // whose findings the next prompt resolves
+	maxPending    = 32        // permission requests that are watched
+	oldAtSight    = 10 * 60e6 // an event this much older than its append time is history, µs
+	criticalBurst = 5         // critical findings of a session in a minute that are urgent
+	hostMemory    = 7 * 24 * 3600e6
+)
+
+// turn is the record of a run between two prompts.
+type turn struct {
+	detectors.Turn
+	said    []schemas.Id // its findings
+	changed bool
+}
+
+// testRuns is the record of a session's tests.
+type testRuns struct {
+	detectors.Tests
+	said    []schemas.Id
+	changed bool
+}
+
+// finding is the record of a finding.
+type finding struct {
+	detectors.Finding
+	id        schemas.Id
+	rules     int64  // version that it was found by
+	row       []byte // last published +1 row; nil if none stands
+	version   int64
+	published int64 // append time, µs
+	due       int64
+	changed   bool
+}
+
+// host is the record of a host: when its sessions last had a witness, µs.
+type host struct {
+	heard    [channels]int64
+	sessions int64
+	due      int64 // append time at which it is forgotten
+	changed  bool
+}
+
+// rules are a version of the rules.
+func (x *fold) rules(version int64) *detectors.Rules {
+	r := configured(x, "rules", version, detectors.Parse)
+	if r != nil {
+		return r
+	}
+	return detectors.Builtin()
+}
+
+// rulesAt are the rules that an event goes by that was appended at a time.
+func (x *fold) rulesAt(appended int64) *detectors.Rules {
+	return x.rules(x.tx.VersionsAt(appended).Rules)
+}
+
+// settings are the thresholds for a fact by its row.
+func (x *fold) settings(f *fact, r *schemas.Enriched) *detectors.Settings {
+	return x.rulesAt(f.first).For(detectors.PlaceOf(r))
+}
+
+// observe judges a row that is about to be said: it may set the row's attempt.
+// ok is false where the fact has no row any more.
+func (x *fold) observe(s *session, f *fact, r *schemas.Enriched, ok bool) {
+	if ok && f.kind == schemas.KindToolCall && detectors.OtherMode(r) && (s.otherMode == 0 || r.OccurredAt < s.otherMode) {
+		s.otherMode, s.changed = r.OccurredAt, true
+	}
+	switch f.kind {
+	case schemas.KindToolCall, schemas.KindFileChange, schemas.KindTestRun:
+		x.observeTurn(s, f, r, ok)
+		x.observeTests(s, f, r, ok)
+		x.observeRow(s, f, r, ok)
+	case schemas.KindTurnEnd:
+		x.observeTests(s, f, r, ok)
+		x.askAgain(s)
+	case schemas.KindPrompt:
+		if ok && r.AgentRunId == "" {
+			x.endTurns(s, r.OccurredAt)
+		}
+	case schemas.KindModelRequest:
+		if ok && r.CostGrade == schemas.CostGradeUnpriced && f.used() {
+			x.unpriced(s, f, r)
+		}
+	}
+}
+
+// turnOf is the record of a row's turn.
+func (x *fold) turnOf(s *session, prompt, agent string) (*turn, schemas.Id) {
+	id := schemas.FactKey(prompt, schemas.KindPrompt, agent)
+	t := load(x, turnKey(s.id, id), func() *turn {
+		x.list(s, &s.turns, turnsKind, id)
+		return &turn{}
+	})
+	t.Cost = func(call schemas.Id) int64 { return x.costOf(s, call) }
+	return t, id
+}
+
+// costOf is what the request cost that made a call, as far as it is known.
+func (x *fold) costOf(s *session, call schemas.Id) int64 {
+	c := x.known(s, call)
+	if c == nil {
+		return 0
+	}
+	request := x.known(s, s.requestOf(c))
+	if request == nil || request.row == nil {
+		return 0
+	}
+	var r schemas.Enriched
+	if _, err := r.DecodeAvro(request.row); err != nil {
+		panic(err)
+	}
+	return r.CostNanoUsd.Value
+}
+
+func (x *fold) observeTurn(s *session, f *fact, r *schemas.Enriched, ok bool) {
+	t, id := x.turnOf(s, f.texts[tPromptId].value, f.texts[tAgentRunId].value)
+	switch {
+	case ok && detectors.InTurn(r):
+		t.Add(r, f.first)
+	case f.row != nil:
+		t.Remove(f.key)
+	default:
+		return
+	}
+	t.changed = true
+	found, attempts := t.Judge(x.rulesAt)
+	for _, a := range attempts {
+		if a.Fact == f.key {
+			x.setAttempt(f, a)
+			r.Attempt, r.RetryReason = f.numbers[nAttempt].long(), f.texts[tRetryReason].value
+		} else if other := x.known(s, a.Fact); other != nil && x.setAttempt(other, a) && other.version > 0 {
+			other.dueBy(max(x.tx.Now(), other.published+nextVersion))
+		}
+	}
+	x.say(s, found, &t.said, t.Late)
+	if slices.ContainsFunc(found, func(f detectors.Finding) bool { return f.State == schemas.FindingStateOpen }) &&
+		f.texts[tAgentRunId].value == "" && !slices.Contains(s.openTurns, id) && len(s.openTurns) < maxOpenTurns {
+		s.openTurns, s.changed = append(s.openTurns, id), true
+	}
+}
+
+// setAttempt notes which attempt a call is. It tells whether that is new.
+func (x *fold) setAttempt(f *fact, a detectors.Attempt) bool {
+	n, reason := number{rank: 1, value: a.Number}, text{value: a.Reason}
+	if a.Reason != "" {
+		reason.rank = 1
+	}
+	if f.numbers[nAttempt] == n && f.texts[tRetryReason] == reason {
+		return false
+	}
+	f.numbers[nAttempt], f.texts[tRetryReason], f.changed = n, reason, true
+	return true
+}
+
+// endTurns tells turns with open findings that the next prompt came.
+func (x *fold) endTurns(s *session, at int64) {
+	for _, id := range s.openTurns {
+		if t := load[turn](x, turnKey(s.id, id), nil); t != nil {
+			t.End(at)
+			t.changed = true
+			found, _ := t.Judge(x.rulesAt)
+			x.say(s, found, &t.said, t.Late)
+		}
+	}
+	if len(s.openTurns) > 0 {
+		s.openTurns, s.changed = nil, true
+	}
+}
+
+func (x *fold) observeTests(s *session, f *fact, r *schemas.Enriched, ok bool) {
+	ok = ok && detectors.InTests(r)
+	if !ok && f.row == nil || !ok && f.kind == schemas.KindToolCall {
+		return
+	}
+	t := load(x, testsKey(s.id), func() *testRuns { return &testRuns{} })
+	if ok {
+		t.Add(r, f.first)
+	} else {
+		t.Remove(f.key)
+	}
+	t.changed = true
+	x.say(s, t.Judge(x.rulesAt), &t.said, t.Late)
+}
+
+// observeRow says what one row shows by itself.
+func (x *fold) observeRow(s *session, f *fact, r *schemas.Enriched, ok bool) {
+	if f.kind == schemas.KindTestRun || f.kind == schemas.KindToolCall && ok && !detectors.Observable(r) && f.row == nil {
+		return
+	}
+	var now []detectors.Finding
+	if ok {
+		now = detectors.Observe(r, x.context(s, f, r))
+	}
+	var ids []schemas.Id
+	for i := range now {
+		id := now[i].ID(s.id)
+		ids = append(ids, id)
+		if n := x.findingOf(s, id); n != nil {
+			before := n.Finding
+			before.Evidence = slices.Clone(before.Evidence)
+			if n.row != nil && n.State == schemas.FindingStateOpen {
+				before.Merge(now[i])
+			} else {
+				before = now[i]
+			}
+			before.By = now[i].By
+			x.find(s, n, before)
+		}
+	}
+	if f.row == nil {
+		return
+	}
+	last := schemas.Enriched{}
+	if _, err := last.DecodeAvro(f.row); err != nil {
+		panic(err)
+	}
+	for _, gone := range detectors.Observe(&last, x.context(s, f, &last)) {
+		id := gone.ID(s.id)
+		if slices.Contains(ids, id) {
+			continue
+		}
+		if n := load[finding](x, findingKey(s.id, id), nil); n != nil && n.State != schemas.FindingStateWithdrawn {
+			rest := n.Finding
+			rest.By = gone.By
+			rest.Evidence = slices.DeleteFunc(slices.Clone(rest.Evidence), func(id schemas.Id) bool { return id == f.key })
+			if rest.Count--; len(rest.Evidence) == 0 {
+				rest = n.Finding
+				rest.By, rest.State = gone.By, schemas.FindingStateWithdrawn
+			}
+			x.find(s, n, rest)
+		}
+	}
+}
+
+// context is what the rules of one row need besides it.
+func (x *fold) context(s *session, f *fact, r *schemas.Enriched) detectors.Context {
+	c := detectors.Context{Settings: x.settings(f, r), OtherMode: s.otherMode}
+	if f.kind == schemas.KindFileChange {
+		call := schemas.FactKey(s.texts[sSessionId].value, schemas.KindToolCall, r.ToolUseId)
+		if c_ := x.known(s, call); c_ != nil {
+			c.CommandClass = c_.texts[tCommandClass].value
+		}
+	}
+	return c
+}
+
+// urgent tells a change of a path that is critical by the rules, though its
+// producer did not know.
+func (x *fold) urgent(s *session, f *fact) bool {
+	if f.kind != schemas.KindFileChange {
+		return false
+	}
+	r := schemas.Enriched{Kind: f.kind, Repo: first(f.texts[tRepo], s.texts[sRepo]), FilePath: f.texts[tPath].value,
+		ProtectedClass: f.texts[tProtectedClass].value, ToolUseId: f.texts[tToolUseId].value}
+	for _, found := range detectors.Observe(&r, x.context(s, f, &r)) {
+		if found.Severity == schemas.SeverityCritical {
+			return true
+		}
+	}
+	return false
+}
+
+// waiting judges a permission request: by the clock of the log while it is open,
+// by the clock of its host once it has ended.
+func (x *fold) waiting(s *session, f *fact, r *schemas.Enriched, ok bool) {
+	id := (&detectors.Finding{Kind: detectors.LongApproval, Key: string(f.key[:])}).ID(s.id)
+	n := load[finding](x, findingKey(s.id, id), nil)
+	if !ok {
+		if n != nil && n.State != schemas.FindingStateWithdrawn {
+			gone := n.Finding
+			gone.State, gone.By = schemas.FindingStateWithdrawn, x.rulesAt(f.first).For(detectors.Place{})
+			x.find(s, n, gone)
+		}
+		return
+	}
+	settings := x.settings(f, r)
+	if !settings.Enabled(detectors.LongApproval) {
+		return
+	}
+	found := detectors.Finding{Kind: detectors.LongApproval, Key: string(f.key[:]), Subject: detectors.SubjectOf(r), Severity: schemas.SeverityMedium,
+		Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: settings}
+	end, after, now := x.answered(s, f, r.OccurredAt), settings.ApprovalAfter(), x.tx.Now()
+	s.watch(f.key, end == 0)
+	switch {
+	case end != 0 && (end-r.OccurredAt >= after || n != nil && n.State != schemas.FindingStateWithdrawn):
+		found.State, found.Wait, found.Last = schemas.FindingStateResolved, (end-r.OccurredAt)/1000, end
+	case end == 0 && (now-f.first >= after || s.ending && now-r.OccurredAt >= after):
+		found.Wait = after / 1000
+	case end == 0:
+		f.dueBy(f.first + after)
+		return
+	default:
+		return
+	}
+	if n := x.findingOf(s, id); n != nil {
+		x.find(s, n, found)
+	}
+}
+
+// watch keeps the permission requests that are open.
+func (s *session) watch(request schemas.Id, open bool) {
+	i := slices.Index(s.pending, request)
+	switch {
+	case open && i < 0 && len(s.pending) < maxPending:
+		s.pending, s.changed = append(s.pending, request), true
+	case !open && i >= 0:
+		s.pending, s.changed = slices.Delete(s.pending, i, i+1), true
+	}
+}
+
+// askAgain makes open permission requests due: their turn has ended.
+func (x *fold) askAgain(s *session) {
+	for _, id := range s.pending {
+		if f := x.known(s, id); f != nil {
+			f.dueBy(x.tx.Now())
+		}
+	}
+}
+
+// answered is when a permission request that was made at a time came to its end,
+// µs; 0 while it is open. It is the decision, or else the begin of the call that
+// it was for, by its end and how long it ran, or else the end of its turn or its
+// session.
+func (x *fold) answered(s *session, f *fact, asked int64) int64 {
+	id, l := x.linkOf(s, f)
+	if l != nil {
+		if call := x.callFor(s, id, l, moment{f.key, f.numbers[nOccurredAt].value}); call != nil {
+			if d := call.numbers[nDecidedAt]; d.rank != 0 && d.value >= asked {
+				return d.value
+			}
+			if done := call.numbers[nSuccess]; call.ended != 0 && done.rank != 0 {
+				return max(asked, done.at-call.numbers[nDurationMs].value*1000)
+			}
+		}
+	}
+	session := s.texts[sSessionId].value
+	prompt, agent := f.texts[tPromptId].value, f.texts[tAgentRunId].value
+	for _, key := range [...]schemas.Id{
+		schemas.FactKey(session, schemas.KindTurnEnd, prompt+"/"+agent),
+		schemas.FactKey(session, schemas.KindTurnEnd, prompt+"/"),
+		schemas.FactKey(session, schemas.KindSessionEnd, "end"),
+	} {
+		if e := x.known(s, key); e != nil && e.numbers[nOccurredAt].value >= asked {
+			return e.numbers[nOccurredAt].value
+		}
+	}
+	return 0
+}
+
+// unpriced reports a model without a price, once for each day.
+func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
+	const day = 24 * 3600e6
+	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: r.Model + "\x00" + string(rune(r.OccurredAt/day)), Subject: r.Model,
+		Severity: schemas.SeverityLow, Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: x.settings(f, r)}
+	if !found.By.Enabled(found.Kind) {
+		return
+	}
+	id := found.ID(schemas.SessionKey(r.Org, ""))
+	seen := load(x, seenKey(id), func() *seen { return &seen{} })
+	if seen.due == 0 {
+		seen.due, seen.changed = x.tx.Now()+2*day, true
+		n := &finding{id: id}
+		x.find(s, n, found)
+	}
+}
+
+// missing reports witnesses that the sessions of a host have and this one, which
+// has ended, does not.
+func (x *fold) missing(s *session) {
+	const day = 24 * 3600e6
+	name := s.texts[sHost].value
+	if name == "" {
+		return
+	}
+	const all = 1<<hook | 1<<transcript | 1<<otlpLog
+	id := schemas.FactKey(s.texts[sOrg].value, schemas.KindSessionEnd, name+"\x00"+s.texts[sAgent].value)
+	h := load(x, hostKey(id), func() *host { return &host{} })
+	if s.judged == 0 {
+		h.sessions++
+		h.due, h.changed = x.tx.Now()+hostMemory, true
+	}
+	place := detectors.Place{Repo: s.texts[sRepo].value, Workflow: s.texts[sWorkflow].value}
+	settings := x.rulesAt(s.first).For(place)
+	for c := range h.heard {
+		one := uint16(1) << c
+		if all&one == 0 {
+			continue
+		}
+		if s.shown&one != 0 {
+			if s.lastEvent > h.heard[c] {
+				h.heard[c], h.changed = s.lastEvent, true
+			}
+		}
+		found := detectors.Finding{Kind: detectors.MissingTelemetry, Key: witnessOf(channel(c)), Subject: witnessOf(channel(c)), Severity: schemas.SeverityLow,
+			Count: 1, First: s.lastEvent, Last: s.lastEvent, By: settings,
+			Evidence: []schemas.Id{schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end")}}
+		fid := found.ID(s.id)
+		n := load[finding](x, findingKey(s.id, fid), nil)
+		silent := s.shown&one == 0 && bits.OnesCount16(s.shown&all) > 0 && h.heard[c] != 0 && s.lastEvent-h.heard[c] < hostMemory &&
+			h.sessions > 2 && settings.Enabled(found.Kind)
+		switch {
+		case silent && (n == nil || n.State != schemas.FindingStateOpen):
+			if n = x.findingOf(s, fid); n != nil {
+				x.find(s, n, found)
+			}
+		case !silent && s.shown&one != 0 && n != nil && n.State == schemas.FindingStateOpen:
+			found.State = schemas.FindingStateWithdrawn
+			x.find(s, n, found)
+		}
+	}
+}
+
+func witnessOf(c channel) string {
+	switch c {
+	case hook:
+		return schemas.WitnessHook.String()
+	case transcript:
+		return schemas.WitnessTranscript.String()
+	}
+	return schemas.WitnessOtlp.String()
+}
+
+// judge judges all rows of a session that has ended, whatever came late.
+func (x *fold) judge(s *session) {
+	var all detectors.Session
+	for i := range s.facts {
+		p := load[page](x, pageKey(s.id, i/pageSize), nil)
+		f := x.known(s, p.facts[i%pageSize])
+		if f.row == nil {
+			continue
+		}
+		var r schemas.Enriched
+		if _, err := r.DecodeAvro(f.row); err != nil {
+			panic(err)
+		}
+		all.Add(&r, f.first)
+	}
+	found, attempts := all.Judge(x.rulesAt)
+	for _, a := range attempts {
+		if f := x.known(s, a.Fact); x.setAttempt(f, a) {
+			x.publish(s, f, true)
+		}
+	}
+	stands := map[schemas.Id]bool{}
+	for i := range found {
+		id := found[i].ID(s.id)
+		stands[id] = true
+		if n := x.findingOf(s, id); n != nil {
+			x.find(s, n, found[i])
+			x.publishFinding(s, n)
+		}
+	}
+	for i := range s.findings {
+		p := load[page](x, pagesKey(findingsKind, s.id, i/pageSize), nil)
+		id := p.facts[i%pageSize]
+		n := load[finding](x, findingKey(s.id, id), nil)
+		switch {
+		case n == nil || stands[id] || n.State == schemas.FindingStateWithdrawn:
+		case n.Kind == detectors.LongApproval || n.Kind == detectors.MissingTelemetry:
+			x.publishFinding(s, n)
+		default:
+			gone := n.Finding
+			gone.State = schemas.FindingStateWithdrawn
+			x.find(s, n, gone)
+		}
+	}
+	x.missing(s)
+	s.judged, s.changed = x.tx.Now(), true
+}
+
+// findingOf is the record of a finding, made anew where there is none; nil where
+// the session has too many.
+func (x *fold) findingOf(s *session, id schemas.Id) *finding {
+	if n := load[finding](x, findingKey(s.id, id), nil); n != nil {
+		return n
+	}
+	if s.findings >= maxFindings {
+		return nil
+	}
+	return load(x, findingKey(s.id, id), func() *finding {
+		x.list(s, &s.findings, findingsKind, id)
+		return &finding{id: id}
+	})
+}
+
+// say makes the findings of a turn or of the tests stand, and takes those back
+// that were said before and stand no more, unless late rows leave that to the end.
+func (x *fold) say(s *session, found []detectors.Finding, said *[]schemas.Id, late bool) {
+	var now []schemas.Id
+	for i := range found {
+		id := found[i].ID(s.id)
+		now = append(now, id)
+		if n := x.findingOf(s, id); n != nil {
+			x.find(s, n, found[i])
+		}
+	}
+	for _, id := range *said {
+		if slices.Contains(now, id) {
+			continue
+		}
+		n := load[finding](x, findingKey(s.id, id), nil)
+		if n == nil || late || n.State == schemas.FindingStateWithdrawn {
+			continue
+		}
+		gone := n.Finding
+		gone.State = schemas.FindingStateWithdrawn
+		x.find(s, n, gone)
+	}
+	*said = now
+}
+
+// find notes what a finding is now. It is said at once where it is new or its
+// state or severity is another; what grows waits for nextVersion.
+func (x *fold) find(s *session, n *finding, now detectors.Finding) {
+	before := n.Finding
+	if now.By != nil {
+		n.rules = now.By.RulesVersion
+	}
+	n.Finding, n.changed = now, true
+	switch {
+	case n.version == 0 || before.State != now.State || before.Severity != now.Severity:
+		x.publishFinding(s, n)
+	case before.Count != now.Count || before.Last != now.Last || before.Cost != now.Cost:
+		if n.due == 0 {
+			n.due = max(x.tx.Now(), n.published+nextVersion)
+		}
+	}
+}
+
+// publishFinding says the next version of a finding, if its row is another.
+func (x *fold) publishFinding(s *session, n *finding) {
+	if n.due != 0 {
+		n.due, n.changed = 0, true
+	}
+	if n.By == nil {
+		n.By = x.rules(n.rules).For(detectors.Place{Repo: s.texts[sRepo].value, Workflow: s.texts[sWorkflow].value})
+	}
+	r := schemas.Finding{FindingId: n.id, Generation: x.tx.Generation(), Sign: 1}
+	x.placeFinding(s, n, &r)
+	n.Fill(&r)
+	r.Cap()
+	var last schemas.Finding
+	if n.row != nil {
+		if _, err := last.DecodeAvro(n.row); err != nil {
+			panic(err)
+		}
+		r.RowId, r.Version = last.RowId, last.Version
+		if bytes.Equal(r.AppendAvro(nil), n.row) {
+			return
+		}
+	}
+	n.version++
+	n.published, n.changed = x.tx.Now(), true
+	emit := x.tx.Emit
+	if r.Severity == schemas.SeverityCritical && s.urgent(x.tx.Now()) {
+		emit = x.tx.EmitCritical
+	}
+	if n.row != nil {
+		last.Sign, last.Version = -1, n.version
+		last.RowId = schemas.RowID(last.Generation, n.id, n.version, -1)
+		emit(broker.Findings, last.AppendAvro(nil))
+	}
+	r.Version = n.version
+	r.RowId = schemas.RowID(r.Generation, n.id, n.version, 1)
+	n.row = r.AppendAvro(nil)
+	emit(broker.Findings, n.row)
+}
+
+// placeFinding fills who and where from the last fact of the evidence.
+func (x *fold) placeFinding(s *session, n *finding, r *schemas.Finding) {
+	r.Org, r.SessionId, r.Repo, r.Branch = s.texts[sOrg].value, s.texts[sSessionId].value, s.texts[sRepo].value, s.texts[sBranch].value
+	r.User, r.Agent, r.Workflow, r.TaskId = s.texts[sUser].value, s.texts[sAgent].value, s.texts[sWorkflow].value, first(s.texts[sRootSessionId], s.texts[sSessionId])
+	if n.Cost != 0 {
+		r.CostNanoUsd = schemas.SomeLong(n.Cost)
+	}
+	if len(n.Evidence) == 0 {
+		return
+	}
+	if f := x.known(s, n.Evidence[0]); f != nil {
+		r.Backfill = f.first-f.numbers[nOccurredAt].value > oldAtSight
+	}
+	f := x.known(s, n.Evidence[len(n.Evidence)-1])
+	if f == nil {
+		return
+	}
+	var e schemas.Enriched
+	if row := x.rowOf(s, f); row != nil {
+		e = *row
+	}
+	if e.SessionId == "" {
+		return
+	}
+	r.Team, r.User, r.Repo, r.Branch, r.Workflow, r.Agent, r.TaskId = e.Team, e.User, e.Repo, e.Branch, e.Workflow, e.Agent, e.TaskId
+}
+
+// rowOf is the row of a fact: the one that is being said, else the last one.
+func (x *fold) rowOf(s *session, f *fact) *schemas.Enriched {
+	if x.said.FactKey == f.key && x.saying {
+		return &x.said
+	}
+	if f.row == nil {
+		return nil
+	}
+	var r schemas.Enriched
+	if _, err := r.DecodeAvro(f.row); err != nil {
+		panic(err)
+	}
+	return &r
+}
+
+// urgent counts the critical findings of a minute.
+func (s *session) urgent(now int64) bool {
+	const minute = 60e6
+	if now-s.criticalAt >= minute {
+		s.criticalAt, s.criticals = now, 0
+	}
+	s.criticals++
+	s.changed = true
+	return s.criticals <= criticalBurst
+}
+
+// seen is a record of something that is told once.
+type seen struct {
+	due     int64
+	changed bool
+}
+
+// forget removes a record whose time has come.
+func (x *fold) forget(key string) {
+	if n := load[seen](x, key, nil); n != nil && n.due <= x.tx.Now() {
+		n.due, n.changed = 0, true
+	}
+}
+
+// forgetHost removes a host of which no session has ended for long.
+func (x *fold) forgetHost(key string) {
+	if h := load[host](x, key, nil); h != nil && h.due <= x.tx.Now() {
+		h.due, h.changed = 0, true
+	}
+}
