@@ -68,7 +68,7 @@ take its times from either. It reads the input twice.`,
 
 func importFlags(c *cobra.Command, o *importOptions) {
 	o.place.flags(c)
-	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, deadletters.ndjson")
+	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, deadletters.ndjson")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
