@@ -115,7 +115,7 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		{"a negative enum index", control(func(b []byte) []byte { b[0] = 1; return b }), &Control{}, ErrInvalid, "Control.type"},
 		{"a boolean of 2", append(event[:38:38], 2), &Event{}, ErrInvalid, "Event.critical"},
 		{"a union index of 7", append(event[:40:40], 14), &Event{}, ErrInvalid, "Event.duration_ms"},
-		{"a body of no family", append(event[:len(event)-10:len(event)-10], 8), &Event{}, ErrInvalid, "Event.body"},
+		{"a body of no family", append(event[:len(event)-11:len(event)-11], 8), &Event{}, ErrInvalid, "Event.body"},
 		{"a varint of 11 bytes", append(event[:39:39], bytes.Repeat([]byte{0xff}, 11)...), &Event{}, ErrInvalid, "Event.occurred_at"},
 		{"an int over 32 bits", append(append(make([]byte, 16), binary.AppendVarint(nil, 1<<31)...), make([]byte, 400)...), &Enriched{}, ErrInvalid, "Enriched.sign"},
 		{"more items than allowed", append(commit[:71:71], append(binary.AppendVarint(nil, 17), make([]byte, 500)...)...), &Commit{}, ErrTooLong, "Commit.slices"},

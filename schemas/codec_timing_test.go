@@ -122,6 +122,9 @@ func handEncode(b []byte, e *Event) []byte {
 		b = handOptBool(b, t.Background)
 		b = handText(b, t.AgentRunStarted)
 		b = handBool(b, t.Done)
+		b = handText(b, t.ResultShape)
+		b = handBool(b, t.Waits)
+		b = handText(b, t.InstallSource)
 	}
 	return b
 }
@@ -286,6 +289,9 @@ func handDecode(b []byte, e *Event) error {
 		t.Background = h.optBool()
 		t.AgentRunStarted = h.text()
 		t.Done = h.byte() == 1
+		t.ResultShape = h.text()
+		t.Waits = h.byte() == 1
+		t.InstallSource = h.text()
 	}
 	if h.bad || h.i != len(h.s) {
 		return errors.New("truncated")
@@ -309,7 +315,7 @@ func typicalEvents() []Event {
 	tool.Body = EventBody{Branch: EventBodyTool, Tool: ToolBody{
 		ToolName: "Bash", ToolTarget: "go test", ArgumentsHash: "00112233445566778899aabbccddeeff", ArgumentsLength: SomeLong(123),
 		ResultHash: "ffeeddccbbaa99887766554433221100", ResultLength: SomeLong(4567), ExitStatus: SomeLong(0),
-		CommandClass: "test", PermissionMode: "acceptEdits", Done: true,
+		CommandClass: "test", PermissionMode: "acceptEdits", Done: true, ResultShape: "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
 	}}
 	model.Kind = KindModelRequest
 	model.Body = EventBody{Branch: EventBodyModel, Model: ModelBody{

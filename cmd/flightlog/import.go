@@ -21,6 +21,7 @@ import (
 	"github.com/flightlog/flightlog/producers/redaction"
 	"github.com/flightlog/flightlog/producers/shipper"
 	"github.com/flightlog/flightlog/schemas"
+	"github.com/flightlog/flightlog/sinks/delivery"
 	"github.com/flightlog/flightlog/sinks/files"
 )
 
@@ -166,7 +167,7 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 		return nil, cause(ctx, err)
 	}
 	if o.out != "" {
-		sink, err := files.New(o.out)
+		sink, err := files.New(o.out, delivery.Topics...)
 		if err != nil {
 			return nil, err
 		}

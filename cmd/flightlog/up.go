@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flightlog/flightlog/sinks/delivery"
 	"github.com/flightlog/flightlog/sinks/files"
 )
 
@@ -68,7 +69,7 @@ func up(ctx context.Context, c *cobra.Command, folder, listen, out, adminAddress
 		return err
 	}
 	defer in.Close()
-	sink, err := files.New(out)
+	sink, err := files.New(out, delivery.Topics...)
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,14 @@ import (
 )
 
 // rowTopics are the ones that New writes if it is not told.
-var rowTopics = delivery.Topics
+var rowTopics = []string{broker.Enriched, broker.DeadLetters}
 
 // rowsCheckpoint is the checkpoint of a folder of rows.
 const rowsCheckpoint = "checkpoint.json"
 
 // New opens a folder of rows, makes it if need be, and cuts its files back to
 // their checkpoint: TOPIC.ndjson of each of the topics (delivery.Topics;
-// all of them if none are given), checkpoint.json and lock. Rows
+// enriched and deadletters if none are given), checkpoint.json and lock. Rows
 // stand there about a second after they were read. It fails if another sink has
 // the folder, or if the files hold less than their checkpoint says.
 func New(dir string, topics ...string) (*Sink, error) {
