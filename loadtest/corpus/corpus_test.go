@@ -1,4 +1,4 @@
-package corpus_test
+package corpus
 
 import (
 	"bytes"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/flightlog/flightlog/loadtest/corpus"
 	"github.com/flightlog/flightlog/producers"
 	"github.com/flightlog/flightlog/producers/claudecode"
 	"github.com/flightlog/flightlog/producers/claudecode/hooks"
@@ -23,10 +22,10 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-func generate(t *testing.T, seed uint64, sessions int) (string, []corpus.Label) {
+func generate(t *testing.T, seed uint64, sessions int) (string, []Label) {
 	t.Helper()
 	dir := t.TempDir()
-	labels, err := corpus.Generate(dir, seed, sessions)
+	labels, err := Generate(dir, seed, sessions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +121,7 @@ func (s *sink) calls(of schemas.Witness) map[string]bool {
 }
 
 func TestSessionsAreReadWithoutADeadLetterAndTheirWitnessesAgree(t *testing.T) {
-	dir, labels := generate(t, 3, 300)
+	dir, labels := generate(t, 3, 150)
 	now := time.Now().UnixMicro()
 	for _, l := range labels {
 		s := read(t, filepath.Join(dir, l.Folder))
@@ -171,7 +170,7 @@ func TestSessionsAreReadWithoutADeadLetterAndTheirWitnessesAgree(t *testing.T) {
 }
 
 func TestEveryLineIsJSON(t *testing.T) {
-	dir, _ := generate(t, 4, 150)
+	dir, _ := generate(t, 4, 100)
 	for name, content := range contents(t, dir) {
 		for line := range bytes.Lines(content) {
 			if !gjson.ValidBytes(line) {
@@ -182,33 +181,47 @@ func TestEveryLineIsJSON(t *testing.T) {
 }
 
 func TestLabelsHoldEveryKindAndMostSessionsAreSilent(t *testing.T) {
-	began := time.Now()
-	_, labels := generate(t, 5, 1000)
-	if took := time.Since(began); took > 10*time.Second && !testing.Short() {
-		t.Logf("1,000 sessions took %s", took)
-	}
-	kinds, silent, blends := map[string]int{}, 0, 0
+	const sessions = 600
+	_, labels := generate(t, 5, sessions)
+	kinds, played, silent, blends := map[string]int{}, map[string]int{}, 0, 0
 	for _, l := range labels {
+		played[l.Family]++
 		if len(l.Want) == 0 {
 			silent++
 		}
-		if l.Family == "mixed" {
+		i := slices.IndexFunc(families, func(f family) bool { return f.name == l.Family })
+		if i < 0 {
 			blends++
+		} else if (len(l.Want) == 0) != (families[i].kinds == "") {
+			t.Errorf("%s wants %+v", l.Folder, l.Want)
 		}
 		for _, w := range l.Want {
-			if !slices.Contains(corpus.Kinds, w.Kind) || (w.Kind == "protected_path") != (w.ProtectedClass != "") {
+			if !slices.Contains(Kinds, w.Kind) || (w.Kind == "protected_path") != (w.ProtectedClass != "") || i >= 0 && !slices.Contains(strings.Fields(families[i].kinds), w.Kind) {
 				t.Errorf("%s wants %+v", l.Folder, w)
 			}
 			kinds[w.Kind]++
 		}
 	}
-	if silent < 600 || blends < 100 || blends > 200 {
-		t.Errorf("%d silent and %d mixed sessions of 1000", silent, blends)
+	if silent < sessions*6/10 || blends < sessions/10 || blends > sessions/5 {
+		t.Errorf("%d silent and %d mixed sessions of %d", silent, blends, sessions)
 	}
-	for _, k := range corpus.Kinds {
-		if kinds[k] < 10 {
+	for _, f := range families {
+		if played[f.name] == 0 {
+			t.Errorf("no session of the family %s", f.name)
+		}
+	}
+	for _, k := range Kinds {
+		if kinds[k] < 5 {
 			t.Errorf("%d findings of kind %s", kinds[k], k)
 		}
 	}
 	t.Log(silent, "silent,", blends, "mixed,", kinds)
+}
+
+func BenchmarkGenerate(b *testing.B) {
+	for range b.N {
+		if _, err := Generate(b.TempDir(), 6, 1000); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

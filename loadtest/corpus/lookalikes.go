@@ -436,12 +436,14 @@ func protectedLookalike(s *session) {
 func lockByInstall(s *session) {
 	s.talk()
 	word := s.one(words...)
+	tool := pick(s.random, [3]string{"npm install", "package-lock.json", "package.json"}, [3]string{"go get", "go.sum", "go.mod"}, [3]string{"poetry add", "poetry.lock", "pyproject.toml"},
+		[3]string{"cargo add", "Cargo.lock", "Cargo.toml"}, [3]string{"yarn add", "yarn.lock", "package.json"})
 	var files, names []string
-	for _, name := range []string{s.lang.lock, s.lang.manifest} {
+	for _, name := range tool[1:] {
 		files = append(files, obj("filePath", s.path(name), "hunks", raw(patch("a\n", "a\n"+word+"\n"))))
 		names = append(names, quote(s.path(name)))
 	}
-	install := sh(fmt.Sprintf(s.lang.add, word), "added "+word)
+	install := sh(tool[0]+" "+word, "added "+word)
 	install.response = strings.TrimSuffix(install.response, "}") + `,"bashEditDiff":` + obj("files", raw("["+strings.Join(files, ",")+"]"), "moreFiles", 0, "changedFiles", raw("["+strings.Join(names, ",")+"]")) + "}"
 	s.do(install)
 	s.look(1)
@@ -757,12 +759,17 @@ func longCallUnasked(s *session) {
 	s.finish()
 }
 
+// approvalBySettings is a client that nobody sits at: what needs a permission is
+// refused at once, and the turn goes on for long.
 func approvalBySettings(s *session) {
 	s.talk()
 	for i := range s.between(1, 3) {
-		s.do(refused(sh(fmt.Sprintf("git push origin %s-%d", s.one(words...), i), ""), "rule"))
+		s.do(refused(sh(fmt.Sprintf("git push origin %s-%d", s.one(words...), i), ""), s.one("nobody", "nobody", "rule")))
 		s.look(1)
 	}
+	call := sh("./scripts/reindex.sh "+s.one(words...), "done")
+	call.took = s.seconds(400, 900)
+	s.do(call)
 	s.finish()
 }
 

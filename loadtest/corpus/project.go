@@ -57,7 +57,7 @@ var languages = []*language{
 		suite: "import test from \"node:test\";\nimport assert from \"node:assert/strict\";\nimport { %[1]s } from \"../src/%[1]s.js\";\n\n%[2]s",
 		check: "  assert.equal(%[1]s(%[2]d, 1), %[3]d);\n", open: "test(\"%[1]s\", () => {\n", close: "});\n\n",
 		skip: [2]string{"test(", "test.skip("}, testAll: "npm test", testOne: "node --test test/%[1]s.test.js",
-		install: "npm ci", add: "npm install %s", lint: "npx eslint src", build: "npm run build", manifest: "package.json", lock: "package-lock.json", output: nodeOutput,
+		install: "npm ci", lint: "npx eslint src", build: "npm run build", manifest: "package.json", lock: "package-lock.json", output: nodeOutput,
 	},
 	{
 		name: "go", source: "%[1]s/%[1]s.go", test: "%[1]s/%[1]s_test.go",
@@ -65,7 +65,7 @@ var languages = []*language{
 		suite: "package %[1]s\n\nimport (\n\t\"testing\"\n\n\t\"github.com/stretchr/testify/require\"\n)\n\n%[2]s",
 		check: "\trequire.Equal(t, %[3]d, Sum(%[2]d, 1))\n", open: "func Test_%[1]s(t *testing.T) {\n", close: "}\n\n",
 		skip: [2]string{"(t *testing.T) {\n", "(t *testing.T) {\n\tt.Skip(\"flaky\")\n"}, testAll: "go test ./...", testOne: "go test ./%[1]s",
-		install: "go mod download", add: "go get %s", lint: "go vet ./...", build: "go build ./...", manifest: "go.mod", lock: "go.sum", output: goOutput,
+		install: "go mod download", lint: "go vet ./...", build: "go build ./...", manifest: "go.mod", lock: "go.sum", output: goOutput,
 	},
 	{
 		name: "python", source: "app/%[1]s.py", test: "tests/test_%[1]s.py",
@@ -73,7 +73,7 @@ var languages = []*language{
 		suite: "import pytest\n\nfrom app.%[1]s import %[1]s\n\n\n%[2]s",
 		check: "    assert %[1]s(%[2]d, 1) == %[3]d\n", open: "def test_%[1]s():\n", close: "\n\n",
 		skip: [2]string{"def test_", "@pytest.mark.skip(reason=\"flaky\")\ndef test_"}, testAll: "pytest", testOne: "pytest tests/test_%[1]s.py",
-		install: "pip install -r requirements.txt", add: "pip install %s", lint: "ruff check app", build: "python -m compileall app", manifest: "pyproject.toml", lock: "poetry.lock", output: pythonOutput,
+		install: "pip install -r requirements.txt", lint: "ruff check app", build: "python -m compileall app", manifest: "pyproject.toml", lock: "poetry.lock", output: pythonOutput,
 	},
 	{
 		name: "rust", source: "src/%[1]s.rs", test: "tests/%[1]s.rs",
@@ -81,7 +81,7 @@ var languages = []*language{
 		suite: "use app::%[1]s::%[1]s;\n\n%[2]s",
 		check: "    assert_eq!(%[1]s(%[2]d, 1), %[3]d);\n", open: "#[test]\nfn %[1]s() {\n", close: "}\n\n",
 		testAll: "cargo test", testOne: "cargo test --test %[1]s",
-		install: "cargo fetch --locked", add: "cargo add %s", lint: "cargo clippy", build: "cargo build", manifest: "Cargo.toml", lock: "Cargo.lock", output: rustOutput,
+		install: "cargo fetch --locked", lint: "cargo clippy", build: "cargo build", manifest: "Cargo.toml", lock: "Cargo.lock", output: rustOutput,
 	},
 	{
 		name: "java", source: "src/main/java/app/%[1]s.java", test: "src/test/java/app/%[1]sTest.java",
@@ -89,7 +89,7 @@ var languages = []*language{
 		suite: "package app;\n\nimport static org.junit.jupiter.api.Assertions.assertEquals;\n\nimport org.junit.jupiter.api.Test;\n\nclass %[1]sTest {\n%[2]s}\n",
 		check: "        assertEquals(%[3]d, %[1]s.sum(%[2]d, 1));\n", open: "    @Test\n    void %[1]s() {\n", close: "    }\n\n",
 		testAll: "mvn test", testOne: "mvn test -Dtest=%[1]sTest",
-		install: "mvn dependency:resolve", add: "mvn dependency:get -Dartifact=org.example:%s:1.0", lint: "mvn checkstyle:check", build: "mvn package -DskipTests", manifest: "pom.xml", lock: "gradle.lockfile", output: javaOutput,
+		install: "mvn dependency:resolve", lint: "mvn checkstyle:check", build: "mvn package -DskipTests", manifest: "pom.xml", lock: "gradle.lockfile", output: javaOutput,
 	},
 }
 
@@ -297,7 +297,7 @@ func describe(command string) string {
 	return "Run " + first
 }
 
-// refused is a step that is not allowed to run: by a rule, a hook, or a host.
+// refused is a step that is not allowed to run; by is as in [step].
 func refused(s step, by string) step {
 	s.refused, s.failed, s.response = by, false, ""
 	switch by {
@@ -308,6 +308,8 @@ func refused(s step, by string) step {
 		}
 	case "hook":
 		s.text = "PreToolUse:" + s.tool + " hook error: Not allowed in this repository"
+	case "nobody":
+		s.text = "This command requires approval"
 	case "host":
 		s.text = "Not in this repository, please."
 	case "dialog":

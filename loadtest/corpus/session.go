@@ -71,7 +71,7 @@ type step struct {
 	response    string // JSON; "" for a call that failed
 	text        string // what the model gets
 	failed      bool
-	refused     string // rule, hook, host or dialog: it was not allowed to run
+	refused     string // by a rule, a hook, a host, in a dialog, or because nobody could be asked
 	invalid     bool   // it did not pass the validation
 	took, gap   time.Duration
 	wait        time.Duration // for a person; 0 if nobody is asked
@@ -300,6 +300,11 @@ func (s *session) ask(prompt string) {
 	for _, r := range s.runs {
 		r.failures = map[string]failure{}
 	}
+	for i, w := range s.label.Want { // a person has looked
+		if w.State == "open" && (w.Kind == "loop" || w.Kind == "repeated_retries") {
+			s.settle(i, "resolved")
+		}
+	}
 	s.write(s.now.Add(-12*time.Millisecond), "prompt", values{"message.content": "[" + obj("type", "text", "text", prompt) + "]",
 		"permissionMode": quote(s.mode), "turnPosition.turnIndex": strconv.Itoa(s.turns)})
 	s.record(s.now.Add(-4*time.Millisecond), "user_prompt", "prompt_length", strconv.Itoa(len(prompt)), "prompt", prompt, "prompt_text", prompt, "message.uuid", s.parent)
@@ -336,7 +341,11 @@ func (s *session) ends(message string, claims bool) {
 // end is the end of the session.
 func (s *session) end() {
 	s.now = s.now.Add(s.seconds(1, 90))
-	s.hook(s.now, "SessionEnd", values{"input.reason": quote(map[string]string{"cli": "prompt_input_exit"}[s.entrypoint] + map[string]string{"sdk-cli": "other"}[s.entrypoint])})
+	reason := "other"
+	if s.entrypoint == "cli" {
+		reason = "prompt_input_exit"
+	}
+	s.hook(s.now, "SessionEnd", values{"input.reason": quote(reason)})
 }
 
 // want notes a finding that must be there, once for a kind and a subject that is named.
@@ -408,11 +417,12 @@ func (r *run) call(at time.Time, c *step, uuid, request string) (end time.Time) 
 	if !c.invalid {
 		r.hook(at, "PreToolUse", values{"input.tool_name": tool, "input.tool_input": input, "input.tool_use_id": id})
 	}
+	decided := at.Add(20*time.Millisecond + c.wait)
 	asked := c.wait > 0 || c.refused == "host" || c.refused == "dialog"
-	if asked {
+	if asked || c.refused == "nobody" {
+		decided = decided.Add(40 * time.Millisecond)
 		r.hook(at.Add(35*time.Millisecond), "PermissionRequest", values{"input.tool_name": tool, "input.tool_input": input, "input.permission_suggestions": "[]"})
 	}
-	decided := at.Add(20*time.Millisecond + c.wait)
 	if c.work != nil {
 		took = r.delegate(decided, c)
 	}
@@ -452,6 +462,9 @@ func (r *run) call(at time.Time, c *step, uuid, request string) (end time.Time) 
 		case "hook":
 			source = "hook"
 			decision = obj("decision", "reject", "source", "hook", "reasonType", "hook", "reasonCode", "hook:PreToolUse")
+		case "nobody":
+			v["toolDenialKind"] = `"user-rejected"`
+			decision = obj("decision", "reject", "source", "config", "reasonCode", "bashMiss:no-rule-match")
 		case "host":
 			source = "user_reject"
 			decision = obj("decision", "reject", "source", "user_reject", "reasonCode", "bashMiss:no-rule-match")
@@ -572,27 +585,25 @@ func (r *run) delegate(at time.Time, c *step) time.Duration {
 // and what it means for the tests.
 func (r *run) judge(c *step) {
 	failed := c.failed || c.refused != "" || c.invalid
-	if intent := r.intent(c); intent != "" {
-		before, again := r.failures[intent]
-		attempt := before.attempt + 1
-		if again {
-			r.label.Attempts = append(r.label.Attempts, Attempt{ToolUseID: c.id, Attempt: attempt, RetryReason: before.reason})
+	intent := r.intent(c)
+	before, again := r.failures[intent]
+	if again {
+		r.label.Attempts = append(r.label.Attempts, Attempt{ToolUseID: c.id, Attempt: before.attempt + 1, RetryReason: before.reason})
+	}
+	delete(r.failures, intent)
+	if failed {
+		reason := "tool_error"
+		switch {
+		case c.refused == "hook":
+			reason = "hook_blocked"
+		case c.refused != "":
+			reason = "permission_denied"
+		case c.invalid:
+			reason = "edit_mismatch"
+		case c.outcome == "red":
+			reason = "test_failed"
 		}
-		delete(r.failures, intent)
-		if failed {
-			reason := "tool_error"
-			switch {
-			case c.refused == "hook":
-				reason = "hook_blocked"
-			case c.refused != "":
-				reason = "permission_denied"
-			case c.invalid:
-				reason = "edit_mismatch"
-			case c.outcome == "red":
-				reason = "test_failed"
-			}
-			r.failures[intent] = failure{attempt, reason}
-		}
+		r.failures[intent] = failure{before.attempt + 1, reason}
 	}
 	if !failed && r.changesCode(c) {
 		r.tests.changed, r.tests.ever = true, true
@@ -613,15 +624,12 @@ func (r *run) judge(c *step) {
 	}
 }
 
-// intent is what a call tries to do; empty where that is not sure.
+// intent is what a call tries to do.
 func (r *run) intent(c *step) string {
 	in := gjson.Parse(c.input)
 	switch c.tool {
 	case "Bash":
-		if target := extraction.Command(in.Get("command").Str, r.cwd()).Target; target != "" && !strings.ContainsAny(in.Get("command").Str, "|;") {
-			return "Bash " + target
-		}
-		return ""
+		return "Bash " + extraction.Command(in.Get("command").Str, r.cwd()).Target
 	case "Read", "Edit", "Write", "NotebookEdit":
 		return c.tool + " " + in.Get("file_path").Str + in.Get("notebook_path").Str
 	}
