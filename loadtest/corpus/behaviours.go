@@ -605,9 +605,13 @@ func criticalFails(s *session) {
 // is one, and for Rust it names no skip mark.
 
 // testable is a test file that docs/detectors.md calls one.
-func (s *session) testable() (module, name string, ok bool) {
-	module = s.module()
-	return module, s.test(module), s.lang.name != "java"
+func (s *session) testable() string {
+	name := s.test(s.module())
+	if s.lang.name == "java" {
+		name = "tests/" + s.module() + ".test.js"
+		s.files[name] = "test(\"it\", () => {\n  assert.equal(1, 1);\n  assert.equal(2, 2);\n});\n"
+	}
+	return name
 }
 
 func tamperSkip(s *session) {
@@ -643,11 +647,7 @@ func (s *session) skippable() (name string, edit [2]string) {
 func tamperDelete(s *session) {
 	s.talk()
 	s.look(s.between(1, 3))
-	_, name, ok := s.testable()
-	if !ok {
-		name = "tests/" + s.module() + ".test.js"
-		s.files[name] = "test(\"it\", () => {\n  assert.ok(1);\n});\n"
-	}
+	name := s.testable()
 	gone := sh(fmt.Sprintf(s.one("rm %s", "rm -f %s", "git rm -q %s", "git rm --force %s"), name), "")
 	if s.chance(30) {
 		gone = s.writes(name, "")
@@ -661,11 +661,7 @@ func tamperDelete(s *session) {
 func tamperWeaken(s *session) {
 	s.talk()
 	s.look(s.between(1, 3))
-	_, name, ok := s.testable()
-	if !ok {
-		name = "tests/" + s.module() + ".test.js"
-		s.files[name] = "test(\"it\", () => {\n  assert.equal(1, 1);\n  assert.equal(2, 2);\n});\n"
-	}
+	name := s.testable()
 	lines := strings.Split(s.files[name], "\n")
 	for i, l := range lines {
 		if checks(l) && checks(lines[i+1]) {
