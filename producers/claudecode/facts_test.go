@@ -44,7 +44,7 @@ func TestEveryResultHasAShape(t *testing.T) {
 // recordedClaims are what the final messages of the recordings claim; all others
 // claim nothing. They were read by a person.
 var recordedClaims = map[string]string{
-	"api-retries": "tests_pass", "fail-then-retry": "tests_pass", "fallback-model": "tests_pass", "false-claim": "tests_pass",
+	"api-retries": "tests_pass", "collector-down": "tests_pass", "fail-then-retry": "tests_pass", "fallback-model": "tests_pass", "false-claim": "tests_pass",
 	"hook-deny": "tests_pass", "http-hooks": "tests_pass", "interactive": "tests_not_run", "long-session": "tests_pass",
 	"loop": "tests_not_run", "managed-settings": "tests_pass", "otlp-defaults": "tests_pass", "otlp-protobuf": "tests_pass",
 	"plugin-hooks": "tests_pass", "resume": "tests_pass", "slash-command": "tests_pass", "success": "tests_pass",
