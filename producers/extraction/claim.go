@@ -160,8 +160,8 @@ func listItem(line string) string {
 	return ""
 }
 
-// claimWord is a word in lower case, or one of the marks . ? , that end a
-// sentence, a question, a clause.
+// claimWord is a word in lower case, or one of the marks . ? , : that end a
+// sentence, a question, a clause, and what leads to the next clause.
 type claimWord struct {
 	text string
 	mark bool
@@ -175,7 +175,7 @@ func (r *claimReader) paragraph(text string) {
 	words := claimTokens(text)
 	start := 0
 	for i, w := range words {
-		if w.mark && w.text != "," {
+		if w.mark && w.text != "," && w.text != ":" {
 			r.statements(words[start:i], w.text == "?")
 			start = i + 1
 		}
@@ -193,6 +193,9 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 	}
 	r.sentence++
 	r.conditional, r.about, r.past = false, false, false
+	for i := range words {
+		r.about = r.about || (&claimClause{words: words}).isTest(i)
+	}
 	first := len(r.said)
 	start := 0
 	cut := func(end int) {
@@ -205,6 +208,9 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 	for i, w := range words {
 		switch {
 		case w.mark, clauseHeads[w.text] && !w.code && !allBut(words, i), w.text == "and" && telling, i-start == mostClause:
+			if w.text == ":" && leadsToWish(words[start:i]) {
+				r.conditional = true
+			}
 			cut(i)
 			telling = false
 		}
@@ -226,21 +232,28 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 	}
 }
 
+// leadsToWish tells words before a colon such as "Expected result".
+func leadsToWish(words []claimWord) bool {
+	for i, w := range words {
+		if wishHeads[w.text] && (i == 0 || words[i-1].text != "to") {
+			return true
+		}
+	}
+	return false
+}
+
 // allBut tells the but of "all but one" and of "all tests but one pass".
 func allBut(words []claimWord, i int) bool {
 	return words[i].text == "but" && (i > 0 && words[i-1].text == "all" ||
-		i+2 < len(words) && numberOf(words[i+1].text) >= 0 && predicates[words[i+2].text] == passing)
+		i+1 < len(words) && numberOf(words[i+1].text) >= 0 && (i+2 == len(words) || predicates[words[i+2].text] == passing))
 }
 
 // clause reads a part of a sentence with one subject.
 func (r *claimReader) clause(words []claimWord) {
 	c := claimClause{words: words, subject: -1}
 	for i := range words {
-		if c.isTest(i) {
-			r.about = true
-			if c.subject < 0 {
-				c.subject = i
-			}
+		if c.subject < 0 && c.isTest(i) {
+			c.subject = i
 		}
 		r.conditional = r.conditional || conditions[words[i].text]
 	}
@@ -298,10 +311,10 @@ func (c *claimClause) isTest(i int) bool {
 func (c *claimClause) past() bool {
 	for i := range c.words {
 		switch text := c.at(i); {
-		case times[text] && predicates[c.at(i+1)] == nothing:
+		case times[text] && predicates[c.at(i+1)] == nothing && !c.any(0, len(c.words), nows):
 			return true
 		case text == "before":
-			if c.at(i-1) != "as" && c.at(i+1) != "and" {
+			if !c.any(0, i, map[string]bool{"as": true}) && c.at(i+1) != "and" {
 				return true
 			}
 		case text == "on" && (c.at(i+1) == "main" || c.at(i+1) == "master") && c.any(0, i, failVerbs):
@@ -313,6 +326,9 @@ func (c *claimClause) past() bool {
 
 // says is what the word at i says of the tests, if it says anything.
 func (c *claimClause) says(i int) (s statement, ok bool) {
+	if c.at(i) == "test" && c.at(i-1) == "not" && beforeNot[c.at(i-2)] {
+		return statement{says: notRun}, true
+	}
 	kind := predicates[c.at(i)]
 	if kind == nothing || c.words[i].code {
 		return s, false
@@ -372,11 +388,31 @@ func (c *claimClause) says(i int) (s statement, ok bool) {
 // are named before it, or what it passes are tests, or nothing else is named.
 func (c *claimClause) isSubject(i int, kind predicate) bool {
 	if c.subject >= 0 && c.subject < i {
-		return true
+		return !c.otherSubject(i)
 	}
 	if c.object(i) {
 		return true
 	}
+	return c.isPronoun(i, kind)
+}
+
+// otherSubject tells that something else does it: the test checks that login
+// fails.
+func (c *claimClause) otherSubject(i int) (other bool) {
+	for at := c.subject + 1; at < i; at++ {
+		switch {
+		case c.isTest(at):
+			other = false
+		case c.at(at) == "that" && predicates[c.at(at+1)] == nothing:
+			other = true
+		}
+	}
+	return other
+}
+
+// isPronoun tells that all before the word at i are words such as they, which
+// mean tests here.
+func (c *claimClause) isPronoun(i int, kind predicate) bool {
 	sure := c.known
 	for at := range i {
 		text := c.at(at)
@@ -397,6 +433,9 @@ func (c *claimClause) isSubject(i int, kind predicate) bool {
 // object tells that tests follow: passes all tests, failing tests.
 func (c *claimClause) object(i int) bool {
 	for at := i + 1; at < len(c.words) && at < i+7; at++ {
+		if c.words[at].code {
+			break
+		}
 		if c.isTest(at) {
 			return true
 		}
@@ -420,7 +459,8 @@ func (c *claimClause) isPassing(i int) bool {
 	case "successfully":
 		return c.any(0, i, runVerbs)
 	case "passing":
-		if before == "for" || before == "of" || before == "by" || before == "about" || before == "when" {
+		if _, _, fraction := fractionOf(before); i > 0 && !fraction && !beVerbs[before] && !nows[before] && !everything[before] &&
+			before != "both" && before != "not" && numberOf(before) < 0 && !c.isTest(i-1) && !strings.HasSuffix(before, "ly") {
 			return false
 		}
 		if c.object(i) {
@@ -431,6 +471,9 @@ func (c *claimClause) isPassing(i int) bool {
 			return false
 		}
 	}
+	if c.any(i+1, i+3, map[string]bool{"when": true}) { // a test passes when ...
+		return false
+	}
 	if next == "" || c.object(i) {
 		return true
 	}
@@ -439,7 +482,7 @@ func (c *claimClause) isPassing(i int) bool {
 	}
 	if next == "as" {
 		after := c.at(i + 2)
-		return after == "before" || after == "expected" || after == "well" || after == "intended"
+		return after == "before" || after == "they" || after == "expected" || after == "well" || after == "intended"
 	}
 	return afterPass[next] || strings.HasSuffix(next, "ly") || predicates[next] != nothing || numberOf(next) >= 0
 }
@@ -456,7 +499,7 @@ func (c *claimClause) isFailing(i int) bool {
 		if c.object(i) {
 			return numberOf(before) > 0 || c.any(0, i, map[string]bool{"there": true}) || c.any(0, len(c.words), remains)
 		}
-		return beVerbs[before] || remains[before] || numberOf(before) > 0 || nows[before] || i > 0 && c.isTest(i-1)
+		return beVerbs[before] || remains[before] || numberOf(before) > 0 || nows[before] || i > 0 && c.isTest(i-1) && i == len(c.words)-1
 	case "failures", "failure":
 		return c.count(i) > 0
 	case "failed":
@@ -482,12 +525,13 @@ func (c *claimClause) negation(i int) (not, negated bool) {
 // hedged tells that the word at i is no statement: it should pass, make it
 // pass, when the tests pass.
 func (c *claimClause) hedged(i int) bool {
-	if before := c.at(i - 1); before == "to" || before == "that" || before == "which" || before == "not" && c.at(i-2) == "or" {
+	if before := c.at(i - 1); before == "to" && !strings.HasPrefix(c.at(i-2), "continue") || before == "that" || before == "which" && i > 1 || before == "not" && c.at(i-2) == "or" {
 		return true
 	}
 	for at := range i {
 		text := c.at(at)
 		switch {
+		case c.words[at].code:
 		case hedges[text]:
 			return true
 		case text == "verify" || text == "confirm":
@@ -518,7 +562,10 @@ func (c *claimClause) notRun(i int) bool {
 	if c.any(0, i, musts) {
 		return false
 	}
-	about := c.subject >= 0 || c.known && (c.at(i+1) == "them" || c.at(i+1) == "it" || c.any(0, i, map[string]bool{"they": true}))
+	if text == "running" && c.object(i) && c.any(i, len(c.words), map[string]bool{"possible": true, "impossible": true}) {
+		return true
+	}
+	about := c.subject >= 0 || c.known && (c.at(i+1) == "them" || c.at(i+1) == "it" || c.isPronoun(i, running))
 	switch text {
 	case "tested":
 		return c.any(i-3, i, negations)
@@ -577,7 +624,7 @@ func (c *claimClause) part(i int) bool {
 			n, of = numberOf(text), numberOf(c.at(rest))
 			ok = n >= 0 && of >= 0
 		}
-		if ok && n < of || at < i && parts[text] || text == "but" {
+		if ok && n < of && !everything[c.at(at-1)] || at < i && parts[text] || text == "but" {
 			return true
 		}
 	}
@@ -635,6 +682,8 @@ func claimTokens(text string) (words []claimWord) {
 			words = append(words, claimWord{text: ".", mark: true})
 		case r == '?':
 			words = append(words, claimWord{text: "?", mark: true})
+		case r == ':':
+			words = append(words, claimWord{text: ":", mark: true})
 		case strings.ContainsRune(",()—–", r), r == '-' && i > 0 && text[i-1] == ' ':
 			words = append(words, claimWord{text: ",", mark: true})
 		}
