@@ -225,8 +225,9 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 		return
 	}
 	// All tests pass, except two.
-	for i := first; i < len(r.said); i++ {
-		if r.said[i].says == passes && slices.ContainsFunc(words, func(w claimWord) bool { return exceptions[w.text] }) {
+	except := slices.ContainsFunc(words, func(w claimWord) bool { return exceptions[w.text] })
+	for i := first; i < len(r.said) && except; i++ {
+		if r.said[i].says == passes {
 			r.said[i].says = fails
 		}
 	}
@@ -294,6 +295,16 @@ func (c *claimClause) any(i, j int, set map[string]bool) bool {
 	return false
 }
 
+// has is any of some words.
+func (c *claimClause) has(i, j int, words ...string) bool {
+	for ; i < j && i < len(c.words); i++ {
+		if i >= 0 && slices.Contains(words, c.words[i].text) {
+			return true
+		}
+	}
+	return false
+}
+
 // isTest tells a word that means tests.
 func (c *claimClause) isTest(i int) bool {
 	text := c.words[i].text
@@ -314,7 +325,7 @@ func (c *claimClause) past() bool {
 		case times[text] && predicates[c.at(i+1)] == nothing && !c.any(0, len(c.words), nows):
 			return true
 		case text == "before":
-			if !c.any(0, i, map[string]bool{"as": true}) && c.at(i+1) != "and" {
+			if !c.has(0, i, "as") && c.at(i+1) != "and" {
 				return true
 			}
 		case text == "on" && (c.at(i+1) == "main" || c.at(i+1) == "master") && c.any(0, i, failVerbs):
@@ -359,7 +370,7 @@ func (c *claimClause) says(i int) (s statement, ok bool) {
 		switch {
 		case not:
 			s.says = fails
-			if c.any(0, i, map[string]bool{"did": true}) {
+			if c.has(0, i, "did") {
 				s.says = failed
 			}
 		case negated:
@@ -378,7 +389,7 @@ func (c *claimClause) says(i int) (s statement, ok bool) {
 		return s, false
 	}
 	s.says = fails
-	if text := c.at(i); text == "failed" || strings.HasPrefix(text, "failure") || text == "broke" || c.any(i-3, i, map[string]bool{"was": true, "were": true}) {
+	if text := c.at(i); text == "failed" || strings.HasPrefix(text, "failure") || text == "broke" || c.has(i-3, i, "was", "were") {
 		s.says = failed
 	}
 	return s, true
@@ -471,7 +482,7 @@ func (c *claimClause) isPassing(i int) bool {
 			return false
 		}
 	}
-	if c.any(i+1, i+3, map[string]bool{"when": true}) { // a test passes when ...
+	if c.has(i+1, i+3, "when") { // a test passes when ...
 		return false
 	}
 	if next == "" || c.object(i) {
@@ -491,13 +502,13 @@ func (c *claimClause) isPassing(i int) bool {
 // test" does not.
 func (c *claimClause) isFailing(i int) bool {
 	text, before := c.at(i), c.at(i-1)
-	if c.any(i+1, i+5, map[string]bool{"without": true}) || c.any(0, i, mended_) || before == "for" || before == "of" {
+	if c.has(i+1, i+5, "without") || c.any(0, i, mended_) || before == "for" || before == "of" {
 		return false
 	}
 	switch text {
 	case "failing", "red", "broken":
 		if c.object(i) {
-			return numberOf(before) > 0 || c.any(0, i, map[string]bool{"there": true}) || c.any(0, len(c.words), remains)
+			return numberOf(before) > 0 || c.has(0, i, "there") || c.any(0, len(c.words), remains)
 		}
 		return beVerbs[before] || remains[before] || numberOf(before) > 0 || nows[before] || i > 0 && c.isTest(i-1) && i == len(c.words)-1
 	case "failures", "failure":
@@ -562,7 +573,7 @@ func (c *claimClause) notRun(i int) bool {
 	if c.any(0, i, musts) {
 		return false
 	}
-	if text == "running" && c.object(i) && c.any(i, len(c.words), map[string]bool{"possible": true, "impossible": true}) {
+	if text == "running" && c.object(i) && c.has(i, len(c.words), "possible", "impossible") {
 		return true
 	}
 	about := c.subject >= 0 || c.known && (c.at(i+1) == "them" || c.at(i+1) == "it" || c.isPronoun(i, running))
@@ -574,7 +585,7 @@ func (c *claimClause) notRun(i int) bool {
 	case "ran":
 		return about && (c.any(i-2, i, negations) || c.at(i+1) == "no")
 	}
-	return about && (c.any(i-8, i, negations) || c.any(i-3, i, unables) || c.any(i-2, i, map[string]bool{"skipped": true}))
+	return about && (c.any(i-8, i, negations) || c.any(i-3, i, unables) || c.has(i-2, i, "skipped"))
 }
 
 // onlyNames tells that beside the mark at i the clause only names tests.
