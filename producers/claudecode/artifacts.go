@@ -87,6 +87,10 @@ func (m *Maker) artifacts(s *Scene, c *Call, o *Outcome, r *response, failed boo
 			}
 			return m.git(s, c, r)
 		}
+	default:
+		if !failed && !r.background && len(c.writes) > 0 {
+			return m.derived(s, c, c.writes, map[string]bool{})
+		}
 	}
 	return nil
 }
@@ -127,6 +131,14 @@ func (m *Maker) ownFile(s *Scene, c *Call, o *Outcome, r *response) error {
 		a.LinesAdded, a.LinesRemoved = schemas.SomeLong(c.content.lines), schemas.SomeLong(0)
 	} else {
 		patched(a, r.patch)
+		switch {
+		case c.Name == "Write" && c.content.blank && extraction.TestFile(path) && (!a.LinesRemoved.Valid || a.LinesRemoved.Value > 0):
+			a.TestTamper = extraction.TamperDeleted
+		case r.patch.Exists():
+			a.TestTamper = extraction.TestTamper(path, []byte(r.patch.Raw))
+		default:
+			a.TestTamper = c.tamper
+		}
 	}
 	return m.Emit(c.Id)
 }
@@ -153,42 +165,102 @@ func linesOf(text string) int64 {
 // without it tell of the same fact.
 func (m *Maker) shellFiles(s *Scene, c *Call, r *response) (err error) {
 	listed := map[string]bool{}
-	emit := func(path, operation string, hunks gjson.Result, grade schemas.ChangeGrade) bool {
+	r.edits.Get("files").ForEach(func(_, file gjson.Result) bool {
+		path := file.Get("filePath").Str
+		if path != "" {
+			path = c.place.Path(path)
+		}
 		if path == "" || listed[path] {
 			return true
 		}
 		listed[path] = true
-		patched(&m.fileChange(s, c, path, operation, grade).Body.Artifact, hunks)
-		err = m.Emit(c.Id + "\x00" + path)
-		return err == nil
-	}
-	r.edits.Get("files").ForEach(func(_, file gjson.Result) bool {
-		operation := "update"
+		operation, hunks := "update", file.Get("hunks")
 		if file.Get("created").Type == gjson.True {
 			operation = "create"
 		} else if file.Get("deleted").Type == gjson.True {
 			operation = "delete"
 		}
-		path := file.Get("filePath").Str
-		return path == "" || emit(c.place.Path(path), operation, file.Get("hunks"), schemas.ChangeGradeExact)
+		a := &m.fileChange(s, c, path, operation, schemas.ChangeGradeExact).Body.Artifact
+		patched(a, hunks)
+		a.TestTamper = c.shellTamper(path, operation, hunks)
+		err = m.Emit(c.Id + "\x00" + path)
+		return err == nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, w := range c.command.Writes {
-		operation := w.Operation
+	if err := m.derived(s, c, c.command.Writes, listed); err != nil {
+		return err
+	}
+	// Changed files that the list leaves out (moreFiles, contract §2.4).
+	r.edits.Get("changedFiles").ForEach(func(_, changed gjson.Result) bool {
+		if changed.Str != "" {
+			err = m.derived(s, c, []extraction.Write{{Path: changed.Str, Operation: "update"}}, listed)
+		}
+		return err == nil
+	})
+	return err
+}
+
+// derived tells of files that the arguments of a call name as written, each
+// once.
+func (m *Maker) derived(s *Scene, c *Call, writes []extraction.Write, listed map[string]bool) error {
+	for i := range writes {
+		w := &writes[i]
+		path, operation := c.place.Path(w.Path), w.Operation
+		if path == "" || listed[path] {
+			continue
+		}
+		listed[path] = true
 		if operation == "unknown" {
 			operation = ""
 		}
-		if !emit(c.place.Path(w.Path), operation, gjson.Result{}, schemas.ChangeGradeDerived) {
+		a := &m.fileChange(s, c, path, operation, schemas.ChangeGradeDerived).Body.Artifact
+		if (extraction.TestFile(path) || extraction.TestFolder(path)) && goneIn(writes, w.Path) {
+			a.TestTamper = extraction.TamperDeleted
+		}
+		if err := m.Emit(c.Id + "\x00" + path); err != nil {
 			return err
 		}
 	}
-	// Changed files that the list leaves out (moreFiles, contract §2.4).
-	r.edits.Get("changedFiles").ForEach(func(_, path gjson.Result) bool {
-		return path.Str == "" || emit(c.place.Path(path.Str), "update", gjson.Result{}, schemas.ChangeGradeDerived)
-	})
-	return err
+	return nil
+}
+
+// goneIn tells whether a file is gone by the last of the writes to it.
+func goneIn(writes []extraction.Write, path string) (gone bool) {
+	for _, w := range writes {
+		if w.Path == path {
+			gone = w.Gone
+		}
+	}
+	return gone
+}
+
+// shellTamper is what a shell command did to a test file by the client's own
+// patch. What git puts back is no work of the agent's, and a file that is moved
+// is not deleted.
+func (c *Call) shellTamper(path, operation string, hunks gjson.Result) string {
+	if operation == "create" || !extraction.TestFile(path) {
+		return ""
+	}
+	for _, w := range c.command.Writes {
+		if c.place.Path(w.Path) == path && (w.Operation == "delete" || w.Gone) {
+			if w.Gone {
+				return extraction.TamperDeleted
+			}
+			return "" // moved
+		}
+	}
+	if c.command.Restores {
+		return ""
+	}
+	if operation == "delete" {
+		if c.command.Deletes {
+			return extraction.TamperDeleted
+		}
+		return ""
+	}
+	return extraction.TestTamper(path, []byte(hunks.Raw))
 }
 
 // testRun is the outcome of a command that runs tests, by its output.

@@ -25,6 +25,8 @@ type Call struct {
 	agentType string // of an Agent call
 	content   content
 	command   extraction.CommandFacts // of a Bash call
+	writes    []extraction.Write      // of a call to an MCP server
+	tamper    string                  // of an Edit call, by the texts that it replaces
 }
 
 // What is longer is no path, and no command that one can look into: calls are
@@ -38,6 +40,7 @@ const (
 type content struct {
 	hash  string
 	lines int64
+	blank bool // nothing but blanks
 }
 
 // Outcome is the end of a call, as its witness saw it.
@@ -90,15 +93,20 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 			}
 		}
 		if rest, ok := strings.CutPrefix(c.Name, "mcp__"); ok {
-			c.server, _, _ = strings.Cut(rest, "__")
+			var tool string
+			c.server, tool, _ = strings.Cut(rest, "__")
 			target = ""
+			c.writes = mcpWrites(tool, arguments)
 		}
 	}
 	c.target = strings.Clone(target)
-	if name == "Write" {
+	switch name {
+	case "Write":
 		text := arguments.Get("content").Str
 		c.content.hash, _ = Hash(text)
-		c.content.lines = linesOf(text)
+		c.content.lines, c.content.blank = linesOf(text), strings.TrimSpace(text) == ""
+	case "Edit":
+		c.tamper = extraction.TestTamperOf(c.target, arguments.Get("old_string").Str, arguments.Get("new_string").Str)
 	}
 	return c
 }
@@ -106,12 +114,18 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 // canonical is the hash and the length of a value's canonical JSON, which two
 // witnesses share whatever the order of its keys (contract §2.4).
 func (m *Maker) canonical(v gjson.Result) (string, schemas.OptLong) {
+	b := m.canonicalText(v)
+	return schemas.TextHash(b), schemas.SomeLong(int64(len(b)))
+}
+
+// canonicalText is a value's canonical JSON, good until the next call.
+func (m *Maker) canonicalText(v gjson.Result) []byte {
 	b, err := extraction.Canonical(m.buffer[:0], []byte(v.Raw))
 	if err != nil {
-		return Hash(v.Raw)
+		return []byte(v.Raw)
 	}
 	m.buffer = b
-	return schemas.TextHash(b), schemas.SomeLong(int64(len(b)))
+	return b
 }
 
 // Started tells that a call was asked for.
@@ -135,6 +149,7 @@ func (c *Call) body(mode string) schemas.ToolBody {
 		ToolName: c.Name, ToolTarget: c.target, McpServer: c.server,
 		ArgumentsHash: c.hash, ArgumentsLength: c.length, SecretClass: c.secret,
 		CommandClass: c.command.Class, PermissionMode: mode,
+		Waits: c.command.Waits, InstallSource: c.command.InstallSource,
 	}
 }
 
@@ -158,9 +173,13 @@ func (m *Maker) Ended(s *Scene, c *Call, o *Outcome) error {
 	t.ApprovalDecision, t.ApprovalSource, t.ApprovalReason = o.Decision.Decision, o.Decision.Source, o.Decision.Reason
 	if o.Failed {
 		e.ErrorClass, t.ExitStatus = failure(o, c.Name)
-		t.ResultHash, t.ResultLength = Hash(o.Text)
+		if t.ResultHash, t.ResultLength = Hash(o.Text); o.Text != "" {
+			t.ResultShape = extraction.ResultShape([]byte(o.Text))
+		}
 	} else if o.Result.Exists() {
-		t.ResultHash, t.ResultLength = m.canonical(o.Result)
+		b := m.canonicalText(o.Result)
+		t.ResultHash, t.ResultLength = schemas.TextHash(b), schemas.SomeLong(int64(len(b)))
+		t.ResultShape = extraction.ResultShape(b)
 	}
 	switch {
 	case r.interrupted:

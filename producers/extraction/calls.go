@@ -24,14 +24,22 @@ func (sh *shell) call(cmd *syntax.CallExpr) {
 
 // run tells what a program does by its words.
 func (sh *shell) run(args []word) {
+	whole := args
 	args = unwrapped(args)
+	for _, wrapper := range whole[:len(whole)-min(len(whole), len(args))] {
+		sh.facts.Waits = sh.facts.Waits || wrapper.text == "watch"
+	}
 	if len(args) == 0 || !args[0].known {
 		return
 	}
 	called, args := args[0], args[1:]
 	name := programName(called.text)
+	sh.facts.Waits = sh.facts.Waits || waits(name, args)
+	if sh.bypasses(called.text, args) {
+		return
+	}
 	if by := sh.fromNetwork(called); by != "" {
-		sh.networkInstall(by)
+		sh.networkInstall(by, sourceScript)
 	}
 	switch name {
 	case "":
@@ -42,7 +50,7 @@ func (sh *shell) run(args []word) {
 		sh.evaluate(args)
 	case "source", ".":
 		if len(args) > 0 && sh.fromNetwork(args[0]) != "" {
-			sh.networkInstall(sh.fromNetwork(args[0]))
+			sh.networkInstall(sh.fromNetwork(args[0]), sourceScript)
 		}
 		sh.name("interpreter", "source", false)
 	case "find":
@@ -129,9 +137,13 @@ func (sh *shell) program(name, path string, args []word) {
 	if class == "test" && runsNone(args) {
 		class = "read"
 	}
+	source := ""
+	if sub.adds {
+		source = sh.installSource(name, rest)
+	}
 	switch {
-	case sub.adds && names(rest):
-		sh.networkInstall(target)
+	case source != "":
+		sh.networkInstall(target, source)
 	case class == "install":
 		sh.facts.Install = true
 	case class == "test":
@@ -185,7 +197,7 @@ func (sh *shell) find(args []word) {
 	for i, arg := range args {
 		switch arg.text {
 		case "-delete":
-			class = "delete"
+			class, sh.facts.Deletes = "delete", true
 		case "-exec", "-execdir", "-ok", "-okdir":
 			rest := args[i+1:]
 			for end, word := range rest {

@@ -15,7 +15,8 @@ import (
 // CommandFacts is what later steps need to know of a shell command. It holds
 // no argument but paths that the command writes to.
 type CommandFacts struct {
-	// Class of the most telling command of the line: network_install, test,
+	// Class of the most telling command of the line: permission_bypass,
+	// network_install, test,
 	// install, build, lint, format, vcs, infrastructure, container, database,
 	// network, delete, write, package_manager, interpreter, search, read,
 	// other, in this order.
@@ -30,9 +31,16 @@ type CommandFacts struct {
 	Test           bool // runs tests
 	Install        bool // installs packages
 	NetworkInstall bool // installs what the command names, or runs a script from the network
-	Commit         bool // git commit
-	Push           bool // git push
-	ParseError     bool // not all of the command could be read; the rest says what could
+	// InstallSource is where what is installed or run comes from, the gravest:
+	// script (a download is run), url (a package by its address), registry (a
+	// package by its name); "" if nothing is named.
+	InstallSource string
+	Waits         bool // waits by itself: sleep, kubectl wait, gh run watch, tail -f
+	Deletes       bool // deletes files, also such as the text does not name: rm *.js
+	Restores      bool // has git put other states of files into the folder: checkout, stash, pull
+	Commit        bool // git commit
+	Push          bool // git push
+	ParseError    bool // not all of the command could be read; the rest says what could
 }
 
 // Write is a file that a command writes to.
@@ -45,6 +53,8 @@ type Write struct {
 	// Operation is create, update, delete, or unknown where the command does
 	// either of the first two.
 	Operation string
+	// Gone tells that the file is deleted for good, or emptied: not moved.
+	Gone bool
 }
 
 const (
@@ -83,6 +93,7 @@ type shell struct {
 	vars       map[string]string // set to a literal by the command itself
 	fetched    map[string]string // files that came from the network, by the program that loaded them
 
+	empties    bool // what is being walked prints nothing, so that > empties a file
 	redirected bool // what is being walked writes to a file by a redirection
 	// Of the pipeline that is being walked.
 	fetches   string // the program in it that prints what it loads from the network
@@ -168,9 +179,11 @@ func (sh *shell) statement(stmt *syntax.Stmt) {
 		return
 	}
 	written, outer := len(sh.facts.Writes), sh.redirected
+	sh.empties = printsNothing(stmt.Cmd)
 	for _, redirect := range stmt.Redirs {
 		sh.redirect(redirect)
 	}
+	sh.empties = false
 	sh.redirected = outer || len(sh.facts.Writes) > written
 	defer func() { sh.redirected = outer }()
 	switch cmd := stmt.Cmd.(type) {
@@ -244,7 +257,7 @@ func (sh *shell) pipeline(cmd *syntax.BinaryCmd) {
 		sh.runsInput = ""
 		sh.apart(func() { sh.statement(stages[i]) })
 		if loaded != "" && sh.runsInput != "" {
-			sh.networkInstall(loaded)
+			sh.networkInstall(loaded, sourceScript)
 		}
 		runs = cmp.Or(runs, sh.runsInput)
 	}
@@ -296,7 +309,7 @@ func (sh *shell) redirect(redirect *syntax.Redirect) {
 	target := sh.word(redirect.Word)
 	switch redirect.Op {
 	case syntax.RdrOut, syntax.RdrClob, syntax.RdrAll, syntax.RdrAllClob, syntax.RdrInOut:
-		sh.write(target, "unknown")
+		sh.writeFile(target, "unknown", sh.empties && redirect.Op != syntax.RdrInOut)
 	case syntax.AppOut, syntax.AppClob, syntax.AppAll, syntax.AppAllClob:
 		sh.write(target, "update")
 	case syntax.DplOut: // >&2 is none, >&file is one
@@ -308,12 +321,23 @@ func (sh *shell) redirect(redirect *syntax.Redirect) {
 	}
 }
 
+// printsNothing tells : > file, true > file, > file.
+func printsNothing(cmd syntax.Command) bool {
+	call, ok := cmd.(*syntax.CallExpr)
+	if cmd == nil {
+		return true
+	}
+	return ok && (len(call.Args) == 0 || len(call.Args) == 1 && (call.Args[0].Lit() == ":" || call.Args[0].Lit() == "true"))
+}
+
 // write notes a file that is written to.
-func (sh *shell) write(target word, operation string) {
+func (sh *shell) write(target word, operation string) { sh.writeFile(target, operation, false) }
+
+func (sh *shell) writeFile(target word, operation string, gone bool) {
 	if !target.known || target.text == "" || target.text == "-" || device(target.text) {
 		return
 	}
-	w := Write{sh.resolve(target.text), operation}
+	w := Write{sh.resolve(target.text), operation, gone}
 	if len(sh.facts.Writes) >= mostWrites {
 		return
 	}

@@ -181,13 +181,13 @@ func TestCommandFindsWhatItWrites(t *testing.T) {
 }
 
 func TestWritesStayAsWrittenWhereTheFolderIsNotKnown(t *testing.T) {
-	if got := Command("rm a/../b; rm /c", "").Writes; !slices.Equal(got, []Write{{"b", "delete"}, {"/c", "delete"}}) {
+	if got := Command("rm a/../b; rm /c", "").Writes; !slices.Equal(got, []Write{{"b", "delete", true}, {"/c", "delete", true}}) {
 		t.Errorf("got %v", got)
 	}
 }
 
 func TestWritesOnWindowsResolveAgainstTheDrive(t *testing.T) {
-	if got := Command("rm a.js", `C:\Users\anna\shop`).Writes; !slices.Equal(got, []Write{{"C:/Users/anna/shop/a.js", "delete"}}) {
+	if got := Command("rm a.js", `C:\Users\anna\shop`).Writes; !slices.Equal(got, []Write{{"C:/Users/anna/shop/a.js", "delete", true}}) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -14,7 +14,7 @@ import "github.com/flightlog/flightlog/schemas"
 // protected path (ci, agent_settings, agent_instructions, secrets), a change
 // of the agent's settings or hooks, a switch into a mode that bypasses
 // permissions, a secret in arguments or result, an install of something from
-// the network. Work that merely goes on in a bypass mode is not critical.
+// the network, a start of an agent that asks for no permission. Work that merely goes on in a bypass mode is not critical.
 //
 // A change of mode is a config_change whose reason is the new mode
 // (OTLP permission_mode_changed, contract §4.3); other config_changes carry
@@ -39,7 +39,7 @@ func Critical(e *schemas.Event) bool {
 	case schemas.KindToolCall:
 		tool := &e.Body.Tool
 		return e.Body.Branch == schemas.EventBodyTool &&
-			(tool.SecretClass != "" || tool.CommandClass == "network_install")
+			(tool.SecretClass != "" || tool.CommandClass == "network_install" || tool.CommandClass == "permission_bypass")
 	}
 	return false
 }

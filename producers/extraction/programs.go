@@ -9,10 +9,10 @@ import (
 // commands the last of this list names the line. network_install is an install
 // of something named on the command line, or of a script from the network;
 // install takes what the repository's lock file or the command's own folder
-// says.
+// says. permission_bypass starts an agent that asks for no permission.
 var commandClasses = []string{"other", "read", "search", "interpreter", "package_manager", "write", "delete",
 	"network", "database", "container", "infrastructure", "vcs", "format", "lint", "build", "install", "test",
-	"network_install"}
+	"network_install", "permission_bypass"}
 
 // programTable is one program a line: its class, then the subcommands that may
 // stand in a target, each with a class where it is another one. A + marks those

@@ -38,7 +38,7 @@ func (sh *shell) runShell(name string, args []word) {
 // runText walks a script that stands in a word.
 func (sh *shell) runText(name string, script word) {
 	if script.fetched != "" {
-		sh.networkInstall(script.fetched)
+		sh.networkInstall(script.fetched, sourceScript)
 	}
 	sh.apart(func() { sh.script(script.text) })
 	sh.name("interpreter", name, false)
@@ -49,7 +49,7 @@ func (sh *shell) evaluate(args []word) {
 	var script []string
 	for _, arg := range args {
 		if arg.fetched != "" {
-			sh.networkInstall(arg.fetched)
+			sh.networkInstall(arg.fetched, sourceScript)
 		}
 		if !arg.known {
 			sh.name("interpreter", "eval", false)
@@ -94,7 +94,7 @@ func (sh *shell) runFile(name string, args []word) bool {
 			break
 		}
 		if by := sh.fromNetwork(arg); by != "" {
-			sh.networkInstall(by)
+			sh.networkInstall(by, sourceScript)
 			return true
 		}
 		file := baseName(arg.text)

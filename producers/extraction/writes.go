@@ -14,9 +14,12 @@ func (sh *shell) writesOf(name string, args []word) {
 	case "touch":
 		sh.writeAll(operands(args, "-t -d -r --date --reference"), "create")
 	case "truncate":
-		sh.writeAll(operands(args, "-s --size -r --reference"), "update")
+		size, _ := option(args, "-s", "--size")
+		for _, file := range operands(args, "-s --size -r --reference") {
+			sh.writeFile(file, "update", size.text == "0" || hasOption(args, "-s0", 0))
+		}
 	case "rm", "rmdir", "unlink", "shred":
-		sh.writeAll(operands(args, "-n -s --iterations --size"), "delete")
+		sh.deletes(operands(args, "-n -s --iterations --size"))
 	case "cp", "install", "ln", "mv":
 		sh.copies(name, args)
 	case "dd":
@@ -56,6 +59,13 @@ func (sh *shell) writesOf(name string, args []word) {
 func (sh *shell) writeAll(files []word, operation string) {
 	for _, file := range files {
 		sh.write(file, operation)
+	}
+}
+
+func (sh *shell) deletes(files []word) {
+	sh.facts.Deletes = true
+	for _, file := range files {
+		sh.writeFile(file, "delete", true)
 	}
 }
 
@@ -180,12 +190,17 @@ func (sh *shell) edits(name string, args []word, valued, script string) {
 	}
 }
 
+// restores are the subcommands of git that put other states of files into the
+// folder.
+var restores = set("bisect checkout cherry-pick merge pull rebase reset restore revert stash switch worktree")
+
 // gitWrites notes the files that git changes by name.
 func (sh *shell) gitWrites(args []word) {
 	sub, rest, ok := findSubcommand(programs()["git"].subs, args)
 	if !ok {
 		return
 	}
+	sh.facts.Restores = sh.facts.Restores || restores[sub]
 	switch sub {
 	case "checkout":
 		for i, arg := range rest {
@@ -197,7 +212,7 @@ func (sh *shell) gitWrites(args []word) {
 		sh.writeAll(operands(rest, "-s --source --pathspec-from-file"), "update")
 	case "rm":
 		if !hasOption(rest, "--cached", 0) {
-			sh.writeAll(operands(rest, "--pathspec-from-file"), "delete")
+			sh.deletes(operands(rest, "--pathspec-from-file"))
 		}
 	case "mv":
 		sh.copies("mv", rest)
@@ -233,11 +248,11 @@ func (sh *shell) patches(text string) {
 			case file.text == "/dev/null":
 				file.text, operation = old, "delete"
 			}
-			sh.write(file, operation)
+			sh.writeFile(file, operation, operation == "delete")
 		}
 		for _, head := range patchHeads {
 			if name, ok := strings.CutPrefix(line, head.prefix); ok {
-				sh.write(word{text: strings.TrimSpace(name), known: true}, head.operation)
+				sh.writeFile(word{text: strings.TrimSpace(name), known: true}, head.operation, head.operation == "delete")
 			}
 		}
 	}

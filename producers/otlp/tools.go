@@ -113,6 +113,7 @@ func (c *call) fill(b *schemas.ToolBody) {
 	b.ToolTarget = c.target
 	b.McpServer = c.server
 	b.CommandClass = c.facts.Class
+	b.Waits, b.InstallSource = c.facts.Waits, c.facts.InstallSource
 	b.SecretClass = c.secret
 }
 

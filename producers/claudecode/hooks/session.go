@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/flightlog/flightlog/producers/claudecode"
+	"github.com/flightlog/flightlog/producers/extraction"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -37,6 +38,9 @@ func (r *Reader) event(s *session, p *payload) error {
 		e.Success = schemas.SomeBool(p.name == "Stop")
 		e.ErrorClass = p.code("error")
 		hash(&e.Body.Session, p.text("last_assistant_message"))
+		if p.name == "Stop" && p.Agent == "" {
+			e.Body.Session.Claim = extraction.Claim(p.text("last_assistant_message"))
+		}
 		return r.maker.Emit(cmp.Or(p.Prompt, when) + "/" + p.Agent)
 	case "SubagentStart", "SubagentStop":
 		return r.subagent(p)

@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/flightlog/flightlog/producers/claudecode"
+	"github.com/flightlog/flightlog/producers/extraction"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -63,7 +64,11 @@ func (r *reader) assistant(l *line) error {
 	if !l.side || r.run != nil {
 		stop := a.stop.Str // older clients do not tell
 		r.turn = turn{scene: l.scene, last: len(uses) == 0 && stop != "tool_use" && (stop != "" || text != "")}
-		r.turn.text, r.turn.length = claudecode.Hash(strings.TrimSpace(text)) // as Stop tells it (recording large-output)
+		final := strings.TrimSpace(text) // as Stop tells it (recording large-output)
+		r.turn.text, r.turn.length = claudecode.Hash(final)
+		if r.turn.last && r.run == nil {
+			r.turn.claim = extraction.Claim(final)
+		}
 	}
 	if err := r.modelRequest(l, &a, text); err != nil {
 		return err

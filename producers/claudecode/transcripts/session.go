@@ -92,6 +92,7 @@ type turn struct {
 	scene   claudecode.Scene
 	text    string // hash of the assistant's last text
 	length  schemas.OptLong
+	claim   string
 	last    bool // the model has ended its turn
 	blocked bool // a Stop hook has sent it back
 }
@@ -114,7 +115,8 @@ func (r *reader) endOf(t *turn, duration schemas.OptLong) error {
 	e := r.maker.Event(&t.scene, schemas.KindTurnEnd)
 	e.Success = schemas.SomeBool(true)
 	e.DurationMs = duration
-	e.Body.Session.TextHash, e.Body.Session.TextLength = t.text, t.length
+	b := &e.Body.Session
+	b.TextHash, b.TextLength, b.Claim = t.text, t.length, t.claim
 	return r.maker.Emit(t.scene.Prompt + "/" + t.scene.Agent)
 }
 
