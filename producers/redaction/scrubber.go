@@ -57,6 +57,7 @@ func (c *scrubber) session(b *schemas.SessionBody) {
 	c.text(&b.Command)
 	c.text(&b.AgentType)
 	c.path(&b.Path)
+	c.text(&b.Claim)
 }
 
 func (c *scrubber) model(b *schemas.ModelBody) {
@@ -85,6 +86,8 @@ func (c *scrubber) tool(b *schemas.ToolBody) {
 	c.text(&b.ApprovalSource)
 	c.text(&b.ApprovalReason)
 	c.text(&b.AgentRunStarted)
+	c.text(&b.ResultShape)
+	c.text(&b.InstallSource)
 }
 
 func (c *scrubber) artifact(b *schemas.ArtifactBody) {
@@ -95,6 +98,7 @@ func (c *scrubber) artifact(b *schemas.ArtifactBody) {
 	c.text(&b.ProtectedClass)
 	c.text(&b.CommitId)
 	c.text(&b.ChangeId)
+	c.text(&b.TestTamper)
 }
 
 func (c *scrubber) deadLetter(d *schemas.DeadLetter) {
