@@ -199,3 +199,27 @@ func TestFilesThatMCPToolsWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitsAndInstallsOfTheRecordings(t *testing.T) {
+	for scenario, want := range map[string]string{
+		"parallel-tools": "sleep waits", "background-bash": "npm test waits, sleep waits", "auto-mode": "curl script",
+		"permission-denied": "curl script", "success": "",
+	} {
+		for witness, k := range map[string]*kept{"hooks": hooksOf(t, scenario), "transcripts": transcriptsOf(t, scenario)} {
+			var got []string
+			for _, e := range k.of(schemas.KindToolCall) {
+				b := e.Body.Tool
+				if b.Done && b.Waits {
+					got = append(got, b.ToolTarget+" waits")
+				}
+				if b.Done && b.InstallSource != "" {
+					got = append(got, b.ToolTarget+" "+b.InstallSource)
+				}
+			}
+			slices.Sort(got)
+			if strings.Join(got, ", ") != want {
+				t.Errorf("%s, %s: %q, want %q", scenario, witness, got, want)
+			}
+		}
+	}
+}

@@ -502,7 +502,7 @@ func (c *claimClause) isPassing(i int) bool {
 // test" does not.
 func (c *claimClause) isFailing(i int) bool {
 	text, before := c.at(i), c.at(i-1)
-	if c.has(i+1, i+5, "without") || c.any(0, i, mended_) || before == "for" || before == "of" {
+	if c.has(i+1, i+5, "without") || c.any(0, i, repairs) || before == "for" || before == "of" {
 		return false
 	}
 	switch text {

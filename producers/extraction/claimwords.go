@@ -62,8 +62,8 @@ var (
 	others     = set("other others rest remaining")
 	parts      = set("most some only half nearly almost partially partly several few majority")
 	exceptions = set("except apart aside excluding besides")
-	mended_    = set("fix fixed fixes fixing resolve resolved resolves repair repaired address addressed addresses cause caused causes why reason")
-	unables    = set("unable failed impossible couldnt")
+	repairs    = set("fix fixed fixes fixing resolve resolved resolves repair repaired address addressed addresses cause caused causes why reason")
+	unables    = set("unable failed impossible")
 	musts      = set("should must would shall need needs please let want will might")
 	// hedges make a statement a wish, a guess or a task.
 	hedges = set(`should would could might may must will shall ensure ensures check make making get getting let lets

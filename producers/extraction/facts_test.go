@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/flightlog/flightlog/schemas"
 )
 
 func TestCommandWaits(t *testing.T) {
@@ -101,6 +103,16 @@ func TestCommandTellsFilesThatAreGone(t *testing.T) {
 		facts := Command(command, "")
 		if got := fmt.Sprint(facts.Deletes, facts.Restores); got != want {
 			t.Errorf("%s: deletes, restores: %s, want %s", command, got, want)
+		}
+	}
+}
+
+func TestAnAgentThatAsksForNothingIsCritical(t *testing.T) {
+	e := schemas.Event{Kind: schemas.KindToolCall}
+	e.Body.Branch = schemas.EventBodyTool
+	for class, want := range map[string]bool{"permission_bypass": true, "network_install": true, "test": false} {
+		if e.Body.Tool.CommandClass = class; Critical(&e) != want {
+			t.Errorf("%s: %v", class, !want)
 		}
 	}
 }
