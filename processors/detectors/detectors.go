@@ -146,8 +146,8 @@ type observed struct {
 }
 
 // Add takes the row of a fact that stands, in any order, each fact once; appended
-// is the least append time of the fact's events, µs.
-func (s *Session) Add(r *schemas.Enriched, appended int64) {
+// and ended are as of [Turn.Add].
+func (s *Session) Add(r *schemas.Enriched, appended, ended int64) {
 	if s.turns == nil {
 		s.turns, s.commands, s.tests.unbounded = map[turnKey]*Turn{}, map[uint32]string{}, true
 		s.requests, s.costs = map[schemas.Id]string{}, map[string]int64{}
@@ -175,7 +175,7 @@ func (s *Session) Add(r *schemas.Enriched, appended int64) {
 			s.turns[key] = t
 			s.order = append(s.order, key)
 		}
-		t.Add(r, appended)
+		t.Add(r, appended, ended)
 	}
 	if r.Kind == schemas.KindFileChange || r.Kind == schemas.KindToolCall && Observable(r) {
 		s.observed = append(s.observed, observed{*r, appended})

@@ -130,7 +130,7 @@ func repeat(n int, lines ...string) (all []string) {
 func judged(rows []*schemas.Enriched) []string {
 	var s Session
 	for _, r := range rows {
-		s.Add(r, 1)
+		s.Add(r, 1, 0)
 	}
 	found, _ := s.Judge(func(int64) *Rules { return Builtin() })
 	return named(found)
@@ -215,7 +215,7 @@ func TestAttemptsAreNumbered(t *testing.T) {
 		"Edit x e1 r mismatch", "Edit x e2 r", "Edit y e2 r deny", "Edit y e2 r", "Bash npm-test t r fail test", "Bash npm-test t r", "prompt", "Bash make d ok")
 	var s Session
 	for _, r := range rows {
-		s.Add(r, 1)
+		s.Add(r, 1, 0)
 	}
 	_, attempts := s.Judge(func(int64) *Rules { return Builtin() })
 	var got []string
@@ -260,7 +260,7 @@ func TestRowByRowIsAsAllAtOnce(t *testing.T) {
 					order = append(order, k)
 				}
 				last = turns[k]
-				last.Add(r, 1)
+				last.Add(r, 1, 0)
 				last.Judge(rules) // as the fold does: the summary goes by the rules from then on
 				var again Turn
 				if err := again.Decode(last.Append(nil)); err != nil {

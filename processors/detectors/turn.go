@@ -146,11 +146,12 @@ func ended(r *schemas.Enriched) bool {
 }
 
 // Add puts a row of the turn into its place, or at its new one; appended is the
-// least append time of the fact's events, µs.
-func (t *Turn) Add(r *schemas.Enriched, appended int64) {
+// least append time of the fact's events, ended when a call was seen to end, µs
+// (0 = not known).
+func (t *Turn) Add(r *schemas.Enriched, appended, ended int64) {
 	t.take(r, appended)
 	if r.Kind == schemas.KindToolCall {
-		s := stepOf(r)
+		s := stepOf(r, ended)
 		if t.unbounded {
 			t.calls = append(t.calls, s)
 			return
@@ -295,10 +296,12 @@ func (t *Turn) Judge(rules RulesAt) (findings []Finding, attempts []Attempt) {
 }
 
 // stepOf is a call as the machine sees it.
-func stepOf(r *schemas.Enriched) step {
-	s := step{fact: r.FactKey, at: r.OccurredAt, call: hash(r.ToolUseId), request: hash(r.RequestId), subject: SubjectOf(r)}
-	if r.DurationMs.Valid {
-		s.end = s.at + r.DurationMs.Value*1000
+func stepOf(r *schemas.Enriched, ended int64) step {
+	s := step{fact: r.FactKey, at: r.OccurredAt, end: ended, call: hash(r.ToolUseId), request: hash(r.RequestId), subject: SubjectOf(r)}
+	if s.end < s.at {
+		if s.end = 0; r.DurationMs.Valid {
+			s.end = s.at + r.DurationMs.Value*1000
+		}
 	}
 	s.intent = intentOf(r)
 	if r.ToolArgumentsHash != "" {

@@ -185,6 +185,7 @@ const (
 	nResultLength
 	nWaits
 	nBackground
+	nEndedAt
 	numbers
 )
 
@@ -304,6 +305,9 @@ var families = map[schemas.EventBodyBranch]struct {
 		numbers: []numberField{
 			{nDecidedAt, decisionBy, least, func(e *schemas.Event) schemas.OptLong {
 				return schemas.OptLong{Value: e.OccurredAt, Valid: e.Body.Tool.ApprovalDecision != ""}
+			}},
+			{nEndedAt, timesBy, least, func(e *schemas.Event) schemas.OptLong {
+				return schemas.OptLong{Value: e.OccurredAt, Valid: e.Body.Tool.Done}
 			}},
 			{nResultLength, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ResultLength }},
 			{nExitStatus, recordBy, greatest, func(e *schemas.Event) schemas.OptLong { return e.Body.Tool.ExitStatus }},

@@ -134,7 +134,7 @@ func (x *fold) observeTurn(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	t, id := x.turnOf(s, f.texts[tPromptId].value, f.texts[tAgentRunId].value)
 	switch {
 	case ok && detectors.InTurn(r):
-		t.Add(r, f.first)
+		t.Add(r, f.first, f.numbers[nEndedAt].value)
 	case f.row != nil:
 		t.Remove(f.key)
 	default:
@@ -346,8 +346,8 @@ func (x *fold) answered(s *session, f *fact, asked int64) int64 {
 			if d := call.numbers[nDecidedAt]; d.rank != 0 && d.value >= asked {
 				return d.value
 			}
-			if done := call.numbers[nSuccess]; call.ended != 0 && done.rank != 0 {
-				return max(asked, done.at-call.numbers[nDurationMs].value*1000)
+			if done := call.numbers[nEndedAt]; done.rank != 0 {
+				return max(asked, done.value-call.numbers[nDurationMs].value*1000)
 			}
 		}
 	}
@@ -451,7 +451,7 @@ func (x *fold) judge(s *session) {
 		if _, err := r.DecodeAvro(f.row); err != nil {
 			panic(err)
 		}
-		all.Add(&r, f.first)
+		all.Add(&r, f.first, f.numbers[nEndedAt].value)
 	}
 	found, attempts := all.Judge(x.rulesAt)
 	for _, a := range attempts {

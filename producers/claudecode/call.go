@@ -71,7 +71,6 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 	}
 	if arguments.Exists() {
 		c.hash, c.length = m.canonical(arguments)
-		c.secret = extraction.SecretClass([]byte(arguments.Raw))
 	}
 	target := ""
 	switch name {
@@ -100,6 +99,9 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 		}
 	}
 	c.target = strings.Clone(target)
+	if arguments.Exists() {
+		c.secret = extraction.SecretClassIn(c.target, []byte(arguments.Raw))
+	}
 	switch name {
 	case "Write":
 		text := arguments.Get("content").Str
@@ -190,10 +192,10 @@ func (m *Maker) Ended(s *Scene, c *Call, o *Outcome) error {
 		t.ExitStatus = schemas.SomeLong(0) // contract §2.4: success means 0
 	}
 	if t.SecretClass == "" {
-		t.SecretClass = extraction.SecretClass([]byte(o.Result.Raw))
+		t.SecretClass = extraction.SecretClassIn(c.target, []byte(o.Result.Raw))
 	}
 	if t.SecretClass == "" && !o.Result.Exists() {
-		t.SecretClass = extraction.SecretClass([]byte(o.Text))
+		t.SecretClass = extraction.SecretClassIn(c.target, []byte(o.Text))
 	}
 	t.AgentRunStarted = r.agent
 	if err := m.Emit(c.Id); err != nil {

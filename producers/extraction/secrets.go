@@ -1,6 +1,7 @@
 package extraction
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -16,6 +17,23 @@ const mostScanned = 1 << 20
 func SecretClass(text []byte) (rule string) {
 	if found := secrets(text); len(found) > 0 {
 		return found[0].rule.id
+	}
+	return ""
+}
+
+// SecretClassIn is SecretClass for the text of a file: the well-known examples of
+// documentation (keys that say EXAMPLE) do not count in a file of documentation.
+// A path of "" is no such file.
+func SecretClassIn(path string, text []byte) (rule string) {
+	documentation := false
+	switch FileType(path) {
+	case "md", "mdx", "rst", "adoc", "txt", "html":
+		documentation = true
+	}
+	for _, s := range secrets(text) {
+		if !documentation || !bytes.Contains(bytes.ToUpper(text[s.start:s.end]), []byte("EXAMPLE")) {
+			return s.rule.id
+		}
 	}
 	return ""
 }

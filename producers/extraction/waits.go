@@ -26,7 +26,8 @@ func waits(name string, args []word) bool {
 	case "aws":
 		return len(args) > 1 && args[1].text == "wait"
 	}
-	return false
+	// Compilers, test runners and the like go on with --watch.
+	return turnedOn(args, "--watch", "--watchAll", "--watch-all")
 }
 
 // turnedOn tells whether an option is given, and not as =false.

@@ -53,7 +53,7 @@ func (r *Reader) toolSpan(rec *record) {
 	b.Done = true
 	for _, a := range rec.output {
 		if b.SecretClass == "" {
-			b.SecretClass = extraction.SecretClass([]byte(a.value.text))
+			b.SecretClass = extraction.SecretClassIn(c.path, []byte(a.value.text))
 		}
 	}
 	if rec.hasOutput {

@@ -40,7 +40,6 @@ func calledByLog(rec *record) *call {
 	if rec.text("vcs.ref.head.type") == "branch" {
 		c.branch = rec.text("vcs.ref.head.name")
 	}
-	c.secret = extraction.SecretClass([]byte(c.input))
 	switch c.tool {
 	case "Bash":
 		c.setCommand(parameters.Get("full_command").Str)
@@ -58,6 +57,9 @@ func calledByLog(rec *record) *call {
 		for _, field := range []string{"file_path", "notebook_path", "path"} {
 			c.setPath(input.Get(field).Str)
 		}
+	}
+	if c.secret == "" {
+		c.secret = extraction.SecretClassIn(c.path, []byte(c.input))
 	}
 	return c
 }
