@@ -45,6 +45,13 @@ bench: ## benchmarks of every package, versions per fact, and bench-import
 	$(GO) test -count=1 -v -run '^TestMostFactsAreSaidOnce$$' ./cmd/flightlog
 	$(MAKE) bench-import
 
+SESSIONS ?= 1000
+SEED     ?= 1
+
+.PHONY: bench-detectors
+bench-detectors: ## precision and recall of every detector on SESSIONS labelled sessions of SEED (make test takes 330)
+	FLIGHTLOG_SESSIONS=$(SESSIONS) FLIGHTLOG_SEED=$(SEED) $(GO) test -count=1 -v -run '^TestDetectorsOnTheLabelledCorpus$$' ./cmd/flightlog
+
 .PHONY: bench-import
 bench-import: ## CPU of import on 250 MB of transcripts, beside ccusage where there is npm
 	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \

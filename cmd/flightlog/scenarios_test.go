@@ -349,7 +349,7 @@ func sentence(r *schemas.Enriched) string {
 	case schemas.KindSubagent:
 		say("subagent", r.Detail, outcome)
 	case schemas.KindModelRetry, schemas.KindModelError:
-		say(r.Kind.String(), strconv.FormatInt(r.Attempt.Value, 10), r.RetryReason)
+		say(r.Kind.String(), strconv.FormatInt(r.Attempt.Value, 10), r.ErrorClass)
 	case schemas.KindToolCall:
 		say(r.ToolName)
 		if r.ToolName != "Bash" {

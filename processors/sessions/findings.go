@@ -265,7 +265,7 @@ func (x *fold) context(s *session, f *fact, r *schemas.Enriched) detectors.Conte
 // urgent tells a change of a path that is critical by the rules, though its
 // producer did not know.
 func (x *fold) urgent(s *session, f *fact) bool {
-	if f.kind != schemas.KindFileChange {
+	if f.kind != schemas.KindFileChange || f.shown&knowsPaths == 0 {
 		return false
 	}
 	r := schemas.Enriched{Kind: f.kind, Repo: first(f.texts[tRepo], s.texts[sRepo]), FilePath: f.texts[tPath].value,

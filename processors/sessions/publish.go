@@ -46,6 +46,10 @@ func (f *fact) whole(s *session) bool {
 	return tellersOf(f.kind)&s.shown&^told == 0
 }
 
+// knowsPaths are the channels that tell a path as it is in the repository. What
+// OTLP alone tells is not urgent while one of them is to come.
+const knowsPaths = 1<<hook | 1<<transcript | 1<<direct
+
 // arrange decides when a fact that changed is said.
 func (x *fold) arrange(s *session, f *fact) {
 	now := x.tx.Now()
@@ -54,7 +58,7 @@ func (x *fold) arrange(s *session, f *fact) {
 		// It says that all rows of the session stand: the sweep at the end does.
 	case f.version > 0:
 		f.dueBy(max(now, f.published+nextVersion))
-	case f.critical, f.whole(s), x.urgent(s, f):
+	case f.critical && f.shown&knowsPaths != 0, f.whole(s), x.urgent(s, f):
 		x.publish(s, f, false)
 	default:
 		f.dueBy(f.first + firstVersion)

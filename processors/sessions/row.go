@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -166,13 +167,21 @@ func (x *fold) model(r *schemas.Enriched, s *session, f *fact, billing schemas.B
 	r.ResultHash = t[tTextHash].value
 	switch f.kind {
 	case schemas.KindModelRetry, schemas.KindModelError:
-		r.RetryReason = t[tErrorClass].value
+		r.RetryReason = retryReason(t[tErrorClass].value)
 		if f.kind == schemas.KindModelRetry {
 			r.DurationMs = n[nWaitMs].long()
 		}
 		return
 	}
 	x.cost(r, s, f, billing)
+}
+
+// retryReason is why a request is sent again; the class says it in full.
+func retryReason(class string) string {
+	if strings.HasPrefix(class, "rate_limit") {
+		return "rate_limited"
+	}
+	return "api_error"
 }
 
 func (x *fold) tool(r *schemas.Enriched, s *session, f *fact) {
