@@ -180,9 +180,20 @@ func nodeText(n *tasks.Node) string {
 		text += ", " + usd(cost) + " USD in all"
 	}
 	if n.Ref != "" {
-		text += ", text " + n.Ref
+		text += ", " + refName(n.Kind) + " " + n.Ref
 	}
 	return text
+}
+
+// refName is what a node's reference leads to.
+func refName(kind string) string {
+	switch kind {
+	case schemas.KindFileChange.String():
+		return "diff"
+	case schemas.KindToolCall.String(), schemas.KindApproval.String():
+		return "arguments"
+	}
+	return "text"
 }
 
 func outcomeText(t *schemas.Task) string {
@@ -194,14 +205,15 @@ func outcomeText(t *schemas.Task) string {
 
 // testsText is the last test run, and whether code was changed after it.
 func testsText(d *schemas.Did) string {
-	text := "none"
-	if d.LastTestAt.Valid {
-		text = d.LastTestOutcome.String()
+	switch {
+	case !d.LastTestAt.Valid && d.EditsAfterTest:
+		return "none, code changed"
+	case !d.LastTestAt.Valid:
+		return "none"
+	case d.EditsAfterTest:
+		return d.LastTestOutcome.String() + ", then edits"
 	}
-	if d.EditsAfterTest {
-		text += ", then edits"
-	}
-	return text
+	return d.LastTestOutcome.String()
 }
 
 func costText(nano, unpriced int64) string {

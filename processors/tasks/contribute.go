@@ -146,7 +146,7 @@ func (c *contribution) add(r *schemas.Enriched) {
 		t.Did.Commits++
 		c.CommittedAt, c.Commit = r.OccurredAt, r.FactKey
 	case schemas.KindPush:
-		if !refused(r) {
+		if !unsuccessful(r) {
 			t.Did.Pushes++
 		}
 	case schemas.KindPullRequest:
@@ -234,13 +234,13 @@ func (c *contribution) request(r *schemas.Enriched) {
 func (c *contribution) call(r *schemas.Enriched) {
 	t := &c.Task
 	t.ToolCalls++
-	failed, denied := r.Success.Valid && !r.Success.Value, Denied(r)
+	failed, denied := unsuccessful(r), Denied(r)
 	switch {
 	case denied:
 		t.FailedCalls, t.Did.DeniedCalls = t.FailedCalls+1, t.Did.DeniedCalls+1
 	case failed:
 		t.FailedCalls++
-		if r.CommandClass != "" {
+		if r.CommandClass != "" && !stopped(r) {
 			t.Did.FailedCommands++
 		}
 	case r.Success.Value && (r.CommandClass == "install" || r.CommandClass == "network_install"):
@@ -265,11 +265,16 @@ func (c *contribution) call(r *schemas.Enriched) {
 // Denied tells a tool call that was refused by whoever decided.
 func Denied(r *schemas.Enriched) bool { return r.ApprovalDecision == "reject" }
 
-// refused tells a row of something that did not succeed.
-func refused(r *schemas.Enriched) bool { return r.Success.Valid && !r.Success.Value }
+// stopped tells a call that was allowed and then interrupted by a person.
+func stopped(r *schemas.Enriched) bool {
+	return unsuccessful(r) && !Denied(r) && (r.ErrorClass == "interrupted" || r.ErrorClass == "user-rejected")
+}
+
+// unsuccessful tells a row of something that did not succeed.
+func unsuccessful(r *schemas.Enriched) bool { return r.Success.Valid && !r.Success.Value }
 
 func (c *contribution) change(r *schemas.Enriched) {
-	if refused(r) {
+	if unsuccessful(r) {
 		return
 	}
 	f := c.files[r.FileType]

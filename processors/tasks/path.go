@@ -259,7 +259,7 @@ func state(r *schemas.Enriched) string {
 	case schemas.KindTestRun:
 		return r.TestOutcome.String()
 	case schemas.KindTurnEnd:
-		if !refused(r) {
+		if !unsuccessful(r) {
 			return "stopped"
 		}
 		return cmp.Or(r.ErrorClass, "failed")
@@ -267,9 +267,11 @@ func state(r *schemas.Enriched) string {
 	switch {
 	case r.Kind == schemas.KindToolCall && Denied(r):
 		return words("denied", r.ErrorClass)
-	case refused(r) && r.ExitStatus.Value != 0:
+	case stopped(r):
+		return "interrupted"
+	case unsuccessful(r) && r.ExitStatus.Value != 0:
 		return fmt.Sprintf("failed exit %d", r.ExitStatus.Value)
-	case refused(r):
+	case unsuccessful(r):
 		return words("failed", r.ErrorClass)
 	case r.Background.Value:
 		return "in the background"

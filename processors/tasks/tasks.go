@@ -5,6 +5,7 @@
 package tasks
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -50,9 +51,9 @@ func (s *State) Add(row *schemas.Enriched) {
 }
 
 // follows tells which of two rows of a fact is its state: that of the higher
-// version, and of that the one that asserts.
+// version, and of that the one that asserts. Of two facts it chooses one.
 func follows(r, before *schemas.Enriched) bool {
-	return cmp.Or(cmp.Compare(r.Version, before.Version), cmp.Compare(r.Sign, before.Sign)) > 0
+	return cmp.Or(cmp.Compare(r.Version, before.Version), cmp.Compare(r.Sign, before.Sign), cmp.Compare(r.OccurredAt, before.OccurredAt), bytes.Compare(r.FactKey[:], before.FactKey[:])) > 0
 }
 
 // Rows are the rows of a task that stand, in no order.

@@ -83,7 +83,7 @@ func (t *turn) state(ended bool) schemas.TurnState {
 	switch {
 	case t.end != nil && t.end.ErrorClass == "interrupted":
 		return schemas.TurnStateInterrupted
-	case t.end != nil && refused(t.end):
+	case t.end != nil && unsuccessful(t.end):
 		return schemas.TurnStateFailed
 	case t.end != nil:
 		return schemas.TurnStateStopped
