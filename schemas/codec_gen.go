@@ -1984,6 +1984,629 @@ func (x *Finding) Cap() {
 }
 
 // AppendAvro appends the record's Avro encoding.
+func (x *Task) AppendAvro(b []byte) []byte {
+	b = append(b, x.RowId[:]...)
+	b = appendLong(b, int64(x.Sign))
+	b = appendLong(b, x.Version)
+	b = appendLong(b, x.Generation)
+	b = appendString(b, x.TaskId)
+	b = appendEnum(b, x.TaskIdSource, 5, TaskIdSourceUnknown)
+	b = appendString(b, x.TaskIntentRef)
+	b = appendEnum(b, x.TaskOutcome, 7, TaskOutcomeOpen)
+	b = appendString(b, x.OutcomeRule)
+	if len(x.OutcomeEvidence) > 0 {
+		b = appendLong(b, int64(len(x.OutcomeEvidence)))
+		for i := range x.OutcomeEvidence {
+			b = append(b, x.OutcomeEvidence[i][:]...)
+		}
+	}
+	b = append(b, 0)
+	b = appendBool(b, x.MergeReady)
+	b = appendString(b, x.FinalMessageRef)
+	b = appendString(b, x.FinalClaim)
+	b = appendLong(b, x.FirstSeen)
+	b = appendLong(b, x.LastSeen)
+	b = appendString(b, x.Org)
+	b = appendString(b, x.Team)
+	b = appendString(b, x.User)
+	b = appendString(b, x.Repo)
+	b = appendString(b, x.Branch)
+	b = appendString(b, x.Workflow)
+	b = appendEnum(b, x.WorkKind, 7, WorkKindUnknown)
+	b = appendEnum(b, x.WorkKindSource, 5, WorkKindSourceUnknown)
+	b = appendString(b, x.Agent)
+	b = appendLong(b, x.Sessions)
+	b = appendLong(b, x.Prompts)
+	b = appendLong(b, x.ModelRequests)
+	b = appendLong(b, x.ToolCalls)
+	b = appendLong(b, x.FailedCalls)
+	b = appendLong(b, x.Attempts)
+	b = appendLong(b, x.Retries)
+	b = appendLong(b, x.Approvals)
+	b = appendLong(b, x.ApprovalWaitMs)
+	b = appendLong(b, x.ApprovalWaitMsLongest)
+	b = appendLong(b, x.TokenInput)
+	b = appendLong(b, x.TokenOutput)
+	b = appendLong(b, x.TokenCacheRead)
+	b = appendLong(b, x.TokenCacheWrite)
+	b = appendLong(b, x.CostNanoUsd)
+	b = appendLong(b, x.UnpricedRequests)
+	b = appendEnum(b, x.CostGrade, 5, CostGradeUnknown)
+	if len(x.Parts) > 0 {
+		b = appendLong(b, int64(len(x.Parts)))
+		for i := range x.Parts {
+			b = x.Parts[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	b = appendLong(b, x.ModelMs)
+	b = appendLong(b, x.ToolMs)
+	b = appendLong(b, x.ApprovalMs)
+	b = appendLong(b, x.IdleMs)
+	b = x.Did.AppendAvro(b)
+	if len(x.Edges) > 0 {
+		b = appendLong(b, int64(len(x.Edges)))
+		for i := range x.Edges {
+			b = x.Edges[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	b = appendLong(b, x.MoreEdges)
+	return b
+}
+
+func (x *Task) decode(b []byte, i int) (int, error) {
+	var err error
+	var symbol uint8
+	if i = skipFixed(b, i, 16); i < 0 {
+		return i, fault(i, "Task", "row_id")
+	}
+	x.RowId = Id(b[i-16:])
+	if x.Sign, i = readInt(b, i); i < 0 {
+		return i, fault(i, "Task", "sign")
+	}
+	if x.Version, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "version")
+	}
+	if x.Generation, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "generation")
+	}
+	if x.TaskId, i = readString(b, i, 1200); i < 0 {
+		return i, fault(i, "Task", "task_id")
+	}
+	if symbol, i = readSymbol(b, i, 5, uint8(TaskIdSourceUnknown)); i < 0 {
+		return i, fault(i, "Task", "task_id_source")
+	}
+	x.TaskIdSource = TaskIdSource(symbol)
+	if x.TaskIntentRef, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Task", "task_intent_ref")
+	}
+	if symbol, i = readSymbol(b, i, 7, uint8(TaskOutcomeOpen)); i < 0 {
+		return i, fault(i, "Task", "task_outcome")
+	}
+	x.TaskOutcome = TaskOutcome(symbol)
+	if x.OutcomeRule, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "Task", "outcome_rule")
+	}
+	x.OutcomeEvidence = x.OutcomeEvidence[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.OutcomeEvidence), 32, 16); i < 0 {
+			return i, fault(i, "Task", "outcome_evidence")
+		}
+		if n == 0 {
+			break
+		}
+		x.OutcomeEvidence = extend(x.OutcomeEvidence, n)
+		for k := len(x.OutcomeEvidence) - n; k < len(x.OutcomeEvidence); k++ {
+			if i = skipFixed(b, i, 16); i < 0 {
+				return i, fault(i, "Task", "outcome_evidence")
+			}
+			x.OutcomeEvidence[k] = Id(b[i-16:])
+		}
+	}
+	if x.MergeReady, i = readBool(b, i); i < 0 {
+		return i, fault(i, "Task", "merge_ready")
+	}
+	if x.FinalMessageRef, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Task", "final_message_ref")
+	}
+	if x.FinalClaim, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Task", "final_claim")
+	}
+	if x.FirstSeen, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "first_seen")
+	}
+	if x.LastSeen, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "last_seen")
+	}
+	if x.Org, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "Task", "org")
+	}
+	if x.Team, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "Task", "team")
+	}
+	if x.User, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "Task", "user")
+	}
+	if x.Repo, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "Task", "repo")
+	}
+	if x.Branch, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "Task", "branch")
+	}
+	if x.Workflow, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "Task", "workflow")
+	}
+	if symbol, i = readSymbol(b, i, 7, uint8(WorkKindUnknown)); i < 0 {
+		return i, fault(i, "Task", "work_kind")
+	}
+	x.WorkKind = WorkKind(symbol)
+	if symbol, i = readSymbol(b, i, 5, uint8(WorkKindSourceUnknown)); i < 0 {
+		return i, fault(i, "Task", "work_kind_source")
+	}
+	x.WorkKindSource = WorkKindSource(symbol)
+	if x.Agent, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "Task", "agent")
+	}
+	if x.Sessions, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "sessions")
+	}
+	if x.Prompts, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "prompts")
+	}
+	if x.ModelRequests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "model_requests")
+	}
+	if x.ToolCalls, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "tool_calls")
+	}
+	if x.FailedCalls, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "failed_calls")
+	}
+	if x.Attempts, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "attempts")
+	}
+	if x.Retries, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "retries")
+	}
+	if x.Approvals, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "approvals")
+	}
+	if x.ApprovalWaitMs, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "approval_wait_ms")
+	}
+	if x.ApprovalWaitMsLongest, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "approval_wait_ms_longest")
+	}
+	if x.TokenInput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "token_input")
+	}
+	if x.TokenOutput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "token_output")
+	}
+	if x.TokenCacheRead, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "token_cache_read")
+	}
+	if x.TokenCacheWrite, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "token_cache_write")
+	}
+	if x.CostNanoUsd, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "cost_nano_usd")
+	}
+	if x.UnpricedRequests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "unpriced_requests")
+	}
+	if symbol, i = readSymbol(b, i, 5, uint8(CostGradeUnknown)); i < 0 {
+		return i, fault(i, "Task", "cost_grade")
+	}
+	x.CostGrade = CostGrade(symbol)
+	x.Parts = x.Parts[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Parts), 8, 8); i < 0 {
+			return i, fault(i, "Task", "parts")
+		}
+		if n == 0 {
+			break
+		}
+		x.Parts = extend(x.Parts, n)
+		for k := len(x.Parts) - n; k < len(x.Parts); k++ {
+			if i, err = x.Parts[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	if x.ModelMs, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "model_ms")
+	}
+	if x.ToolMs, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "tool_ms")
+	}
+	if x.ApprovalMs, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "approval_ms")
+	}
+	if x.IdleMs, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "idle_ms")
+	}
+	if i, err = x.Did.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Edges = x.Edges[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Edges), 16, 4); i < 0 {
+			return i, fault(i, "Task", "edges")
+		}
+		if n == 0 {
+			break
+		}
+		x.Edges = extend(x.Edges, n)
+		for k := len(x.Edges) - n; k < len(x.Edges); k++ {
+			if i, err = x.Edges[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	if x.MoreEdges, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "more_edges")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *Task) Cap() {
+	x.TaskId = capText(x.TaskId, 1200)
+	x.TaskIntentRef = capText(x.TaskIntentRef, 64)
+	x.OutcomeRule = capText(x.OutcomeRule, 256)
+	x.FinalMessageRef = capText(x.FinalMessageRef, 64)
+	x.FinalClaim = capText(x.FinalClaim, 64)
+	x.Org = capText(x.Org, 128)
+	x.Team = capText(x.Team, 128)
+	x.User = capText(x.User, 128)
+	x.Repo = capText(x.Repo, 256)
+	x.Branch = capText(x.Branch, 256)
+	x.Workflow = capText(x.Workflow, 128)
+	x.Agent = capText(x.Agent, 32)
+	for i := range x.Parts {
+		x.Parts[i].Cap()
+	}
+	x.Did.Cap()
+	for i := range x.Edges {
+		x.Edges[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *TaskPart) AppendAvro(b []byte) []byte {
+	b = appendEnum(b, x.Run, 2, TaskRunMain)
+	b = appendString(b, x.Model)
+	b = appendLong(b, x.ModelRequests)
+	b = appendLong(b, x.TokenInput)
+	b = appendLong(b, x.TokenOutput)
+	b = appendLong(b, x.TokenCacheRead)
+	b = appendLong(b, x.TokenCacheWrite)
+	b = appendLong(b, x.CostNanoUsd)
+	return b
+}
+
+func (x *TaskPart) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if symbol, i = readSymbol(b, i, 2, uint8(TaskRunMain)); i < 0 {
+		return i, fault(i, "TaskPart", "run")
+	}
+	x.Run = TaskRun(symbol)
+	if x.Model, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "TaskPart", "model")
+	}
+	if x.ModelRequests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskPart", "model_requests")
+	}
+	if x.TokenInput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskPart", "token_input")
+	}
+	if x.TokenOutput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskPart", "token_output")
+	}
+	if x.TokenCacheRead, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskPart", "token_cache_read")
+	}
+	if x.TokenCacheWrite, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskPart", "token_cache_write")
+	}
+	if x.CostNanoUsd, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskPart", "cost_nano_usd")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *TaskPart) Cap() {
+	x.Model = capText(x.Model, 64)
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *Did) AppendAvro(b []byte) []byte {
+	if len(x.Files) > 0 {
+		b = appendLong(b, int64(len(x.Files)))
+		for i := range x.Files {
+			b = x.Files[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	b = appendLong(b, x.FailedCommands)
+	b = appendLong(b, x.DeniedCalls)
+	b = appendLong(b, x.TestRuns)
+	b = appendEnum(b, x.LastTestOutcome, 4, TestOutcomeUnknown)
+	b = appendOptLong(b, x.LastTestAt)
+	b = appendBool(b, x.EditsAfterTest)
+	b = appendLong(b, x.PackageInstalls)
+	b = appendLong(b, x.Commits)
+	b = appendLong(b, x.Pushes)
+	b = appendLong(b, x.PullRequests)
+	return b
+}
+
+func (x *Did) decode(b []byte, i int) (int, error) {
+	var err error
+	var symbol uint8
+	x.Files = x.Files[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Files), 12, 4); i < 0 {
+			return i, fault(i, "Did", "files")
+		}
+		if n == 0 {
+			break
+		}
+		x.Files = extend(x.Files, n)
+		for k := len(x.Files) - n; k < len(x.Files); k++ {
+			if i, err = x.Files[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	if x.FailedCommands, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "failed_commands")
+	}
+	if x.DeniedCalls, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "denied_calls")
+	}
+	if x.TestRuns, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "test_runs")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(TestOutcomeUnknown)); i < 0 {
+		return i, fault(i, "Did", "last_test_outcome")
+	}
+	x.LastTestOutcome = TestOutcome(symbol)
+	if x.LastTestAt, i = readOptLong(b, i); i < 0 {
+		return i, fault(i, "Did", "last_test_at")
+	}
+	if x.EditsAfterTest, i = readBool(b, i); i < 0 {
+		return i, fault(i, "Did", "edits_after_test")
+	}
+	if x.PackageInstalls, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "package_installs")
+	}
+	if x.Commits, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "commits")
+	}
+	if x.Pushes, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "pushes")
+	}
+	if x.PullRequests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Did", "pull_requests")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *Did) Cap() {
+	for i := range x.Files {
+		x.Files[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *FilesOfType) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.FileType)
+	b = appendLong(b, x.Files)
+	b = appendLong(b, x.LinesAdded)
+	b = appendLong(b, x.LinesRemoved)
+	return b
+}
+
+func (x *FilesOfType) decode(b []byte, i int) (int, error) {
+	if x.FileType, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "FilesOfType", "file_type")
+	}
+	if x.Files, i = readLong(b, i); i < 0 {
+		return i, fault(i, "FilesOfType", "files")
+	}
+	if x.LinesAdded, i = readLong(b, i); i < 0 {
+		return i, fault(i, "FilesOfType", "lines_added")
+	}
+	if x.LinesRemoved, i = readLong(b, i); i < 0 {
+		return i, fault(i, "FilesOfType", "lines_removed")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *FilesOfType) Cap() {
+	x.FileType = capText(x.FileType, 32)
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *TaskEdge) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.FromSession)
+	b = appendString(b, x.To)
+	b = appendEnum(b, x.Reason, 9, EdgeReasonUnknown)
+	b = appendLong(b, x.Times)
+	return b
+}
+
+func (x *TaskEdge) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if x.FromSession, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "TaskEdge", "from_session")
+	}
+	if x.To, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "TaskEdge", "to")
+	}
+	if symbol, i = readSymbol(b, i, 9, uint8(EdgeReasonUnknown)); i < 0 {
+		return i, fault(i, "TaskEdge", "reason")
+	}
+	x.Reason = EdgeReason(symbol)
+	if x.Times, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskEdge", "times")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *TaskEdge) Cap() {
+	x.FromSession = capText(x.FromSession, 128)
+	x.To = capText(x.To, 128)
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *TaskFact) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.SessionId)
+	b = appendString(b, x.RootSessionId)
+	b = x.Task.AppendAvro(b)
+	b = appendLong(b, x.IntentAt)
+	b = appendEnum(b, x.Turn, 5, TurnStateUnknown)
+	b = appendLong(b, x.TurnAt)
+	if len(x.TurnEvidence) > 0 {
+		b = appendLong(b, int64(len(x.TurnEvidence)))
+		for i := range x.TurnEvidence {
+			b = append(b, x.TurnEvidence[i][:]...)
+		}
+	}
+	b = append(b, 0)
+	b = appendLong(b, x.Background)
+	if len(x.BackgroundEvidence) > 0 {
+		b = appendLong(b, int64(len(x.BackgroundEvidence)))
+		for i := range x.BackgroundEvidence {
+			b = append(b, x.BackgroundEvidence[i][:]...)
+		}
+	}
+	b = append(b, 0)
+	b = appendLong(b, x.EditedAt)
+	b = appendLong(b, x.CodeEditedAt)
+	b = append(b, x.CodeEdit[:]...)
+	b = append(b, x.Test[:]...)
+	b = appendLong(b, x.CommittedAt)
+	b = append(b, x.Commit[:]...)
+	b = appendBytes(b, x.Paths)
+	b = appendBytes(b, x.Pulls)
+	return b
+}
+
+func (x *TaskFact) decode(b []byte, i int) (int, error) {
+	var err error
+	var symbol uint8
+	if x.SessionId, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "TaskFact", "session_id")
+	}
+	if x.RootSessionId, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "TaskFact", "root_session_id")
+	}
+	if i, err = x.Task.decode(b, i); err != nil {
+		return i, err
+	}
+	if x.IntentAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskFact", "intent_at")
+	}
+	if symbol, i = readSymbol(b, i, 5, uint8(TurnStateUnknown)); i < 0 {
+		return i, fault(i, "TaskFact", "turn")
+	}
+	x.Turn = TurnState(symbol)
+	if x.TurnAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskFact", "turn_at")
+	}
+	x.TurnEvidence = x.TurnEvidence[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.TurnEvidence), 4, 16); i < 0 {
+			return i, fault(i, "TaskFact", "turn_evidence")
+		}
+		if n == 0 {
+			break
+		}
+		x.TurnEvidence = extend(x.TurnEvidence, n)
+		for k := len(x.TurnEvidence) - n; k < len(x.TurnEvidence); k++ {
+			if i = skipFixed(b, i, 16); i < 0 {
+				return i, fault(i, "TaskFact", "turn_evidence")
+			}
+			x.TurnEvidence[k] = Id(b[i-16:])
+		}
+	}
+	if x.Background, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskFact", "background")
+	}
+	x.BackgroundEvidence = x.BackgroundEvidence[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.BackgroundEvidence), 4, 16); i < 0 {
+			return i, fault(i, "TaskFact", "background_evidence")
+		}
+		if n == 0 {
+			break
+		}
+		x.BackgroundEvidence = extend(x.BackgroundEvidence, n)
+		for k := len(x.BackgroundEvidence) - n; k < len(x.BackgroundEvidence); k++ {
+			if i = skipFixed(b, i, 16); i < 0 {
+				return i, fault(i, "TaskFact", "background_evidence")
+			}
+			x.BackgroundEvidence[k] = Id(b[i-16:])
+		}
+	}
+	if x.EditedAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskFact", "edited_at")
+	}
+	if x.CodeEditedAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskFact", "code_edited_at")
+	}
+	if i = skipFixed(b, i, 16); i < 0 {
+		return i, fault(i, "TaskFact", "code_edit")
+	}
+	x.CodeEdit = Id(b[i-16:])
+	if i = skipFixed(b, i, 16); i < 0 {
+		return i, fault(i, "TaskFact", "test")
+	}
+	x.Test = Id(b[i-16:])
+	if x.CommittedAt, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskFact", "committed_at")
+	}
+	if i = skipFixed(b, i, 16); i < 0 {
+		return i, fault(i, "TaskFact", "commit")
+	}
+	x.Commit = Id(b[i-16:])
+	if x.Paths, i = readBytes(b, i, 1024); i < 0 {
+		return i, fault(i, "TaskFact", "paths")
+	}
+	if x.Pulls, i = readBytes(b, i, 64); i < 0 {
+		return i, fault(i, "TaskFact", "pulls")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *TaskFact) Cap() {
+	x.SessionId = capText(x.SessionId, 128)
+	x.RootSessionId = capText(x.RootSessionId, 128)
+	x.Task.Cap()
+}
+
+// AppendAvro appends the record's Avro encoding.
 func (x *Closed) AppendAvro(b []byte) []byte {
 	b = appendBytes(b, x.Key)
 	b = appendLong(b, x.Closing)
@@ -2189,6 +2812,98 @@ func (x *FindingFrame) decode(b []byte, i int) (int, error) {
 // Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
 // so that decoders take the record. It leaves bytes and counts as they are.
 func (x *FindingFrame) Cap() {
+	x.Header.Cap()
+	for i := range x.Rows {
+		x.Rows[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *TaskFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *TaskFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 74); i < 0 {
+			return i, fault(i, "TaskFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *TaskFrame) Cap() {
+	x.Header.Cap()
+	for i := range x.Rows {
+		x.Rows[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *TaskFactFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *TaskFactFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 135); i < 0 {
+			return i, fault(i, "TaskFactFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *TaskFactFrame) Cap() {
 	x.Header.Cap()
 	for i := range x.Rows {
 		x.Rows[i].Cap()
@@ -2500,6 +3215,82 @@ func (x *Finding) DecodeMessage(b []byte) error {
 	return messageEnd("Finding", end, len(body), err)
 }
 
+// TaskFingerprint is the CRC-64-AVRO fingerprint of Task's present schema.
+const TaskFingerprint uint64 = 0xe1a3b2df44c88d7b
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *Task) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > 4096 {
+		err = fault(tooLong, "Task", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *Task) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, TaskFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *Task) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "Task", TaskFingerprint, 4096)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("Task", end, len(body), err)
+}
+
+// TaskFactFingerprint is the CRC-64-AVRO fingerprint of TaskFact's present schema.
+const TaskFactFingerprint uint64 = 0x5d030e77b03eca52
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *TaskFact) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > 4096 {
+		err = fault(tooLong, "TaskFact", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *TaskFact) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, TaskFactFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *TaskFact) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "TaskFact", TaskFactFingerprint, 4096)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("TaskFact", end, len(body), err)
+}
+
 // ClosedFingerprint is the CRC-64-AVRO fingerprint of Closed's present schema.
 const ClosedFingerprint uint64 = 0xefdfbede082dd587
 
@@ -2690,6 +3481,82 @@ func (x *FindingFrame) DecodeMessage(b []byte) error {
 	return messageEnd("FindingFrame", end, len(body), err)
 }
 
+// TaskFrameFingerprint is the CRC-64-AVRO fingerprint of TaskFrame's present schema.
+const TaskFrameFingerprint uint64 = 0x3caca898235e5a67
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *TaskFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "TaskFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *TaskFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, TaskFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *TaskFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "TaskFrame", TaskFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("TaskFrame", end, len(body), err)
+}
+
+// TaskFactFrameFingerprint is the CRC-64-AVRO fingerprint of TaskFactFrame's present schema.
+const TaskFactFrameFingerprint uint64 = 0x09c9c7d63787a651
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *TaskFactFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "TaskFactFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *TaskFactFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, TaskFactFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *TaskFactFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "TaskFactFrame", TaskFactFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("TaskFactFrame", end, len(body), err)
+}
+
 // ClosedFrameFingerprint is the CRC-64-AVRO fingerprint of ClosedFrame's present schema.
 const ClosedFrameFingerprint uint64 = 0x359c6b06f897ab0a
 
@@ -2772,6 +3639,14 @@ func FingerprintName(fingerprint uint64) string {
 		return "Enriched"
 	case 0x0f292a235b7086f7:
 		return "EnrichedFrame"
+	case 0xe1a3b2df44c88d7b:
+		return "Task"
+	case 0x5d030e77b03eca52:
+		return "TaskFact"
+	case 0x3caca898235e5a67:
+		return "TaskFrame"
+	case 0x09c9c7d63787a651:
+		return "TaskFactFrame"
 	}
 	return ""
 }

@@ -45,6 +45,8 @@ func FuzzDecodeCommit(f *testing.F)          { fuzzRoot(f, "Commit") }
 func FuzzDecodeDeadLetter(f *testing.F)      { fuzzRoot(f, "DeadLetter") }
 func FuzzDecodeEnriched(f *testing.F)        { fuzzRoot(f, "Enriched") }
 func FuzzDecodeFinding(f *testing.F)         { fuzzRoot(f, "Finding") }
+func FuzzDecodeTask(f *testing.F)            { fuzzRoot(f, "Task") }
+func FuzzDecodeTaskFact(f *testing.F)        { fuzzRoot(f, "TaskFact") }
 func FuzzDecodeDeadLetterFrame(f *testing.F) { fuzzRoot(f, "DeadLetterFrame") }
 func FuzzDecodeEnrichedFrame(f *testing.F)   { fuzzRoot(f, "EnrichedFrame") }
 func FuzzDecodeFindingFrame(f *testing.F)    { fuzzRoot(f, "FindingFrame") }

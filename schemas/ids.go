@@ -99,6 +99,9 @@ func SetDeadLetterID(d *DeadLetter) {
 // SessionKey names a session of an organisation in state and in sums.
 func SessionKey(org, sessionID string) Id { return hashParts("session", org, sessionID) }
 
+// TaskKey names a task of an organisation in state and in rows.
+func TaskKey(org, taskID string) Id { return hashParts("task", org, taskID) }
+
 // EventSchema is the fingerprint of the present Event as frames bear it.
 var EventSchema = signed(EventFingerprint)
 

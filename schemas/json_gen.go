@@ -376,6 +376,221 @@ func (x *Finding) AppendJSON(b []byte) []byte {
 // AppendJSON appends the record as a JSON object with the schema's names and
 // order. What is not known is left out: empty strings, bytes and arrays,
 // nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *Task) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonHex(b, "row_id", x.RowId[:])
+	b = jsonLong(b, "sign", int64(x.Sign))
+	b = jsonLong(b, "version", x.Version)
+	b = jsonLong(b, "generation", x.Generation)
+	b = jsonString(b, "task_id", x.TaskId)
+	if x.TaskIdSource != 0 {
+		b = jsonString(b, "task_id_source", x.TaskIdSource.String())
+	}
+	b = jsonString(b, "task_intent_ref", x.TaskIntentRef)
+	b = jsonString(b, "task_outcome", x.TaskOutcome.String())
+	b = jsonString(b, "outcome_rule", x.OutcomeRule)
+	for i := range x.OutcomeEvidence {
+		if i == 0 {
+			b = append(jsonKey(b, "outcome_evidence"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = appendJSONHex(b, x.OutcomeEvidence[i][:])
+	}
+	if len(x.OutcomeEvidence) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonBool(b, "merge_ready", x.MergeReady)
+	b = jsonString(b, "final_message_ref", x.FinalMessageRef)
+	b = jsonString(b, "final_claim", x.FinalClaim)
+	b = jsonLong(b, "first_seen", x.FirstSeen)
+	b = jsonLong(b, "last_seen", x.LastSeen)
+	b = jsonString(b, "org", x.Org)
+	b = jsonString(b, "team", x.Team)
+	b = jsonString(b, "user", x.User)
+	b = jsonString(b, "repo", x.Repo)
+	b = jsonString(b, "branch", x.Branch)
+	b = jsonString(b, "workflow", x.Workflow)
+	if x.WorkKind != 0 {
+		b = jsonString(b, "work_kind", x.WorkKind.String())
+	}
+	if x.WorkKindSource != 0 {
+		b = jsonString(b, "work_kind_source", x.WorkKindSource.String())
+	}
+	b = jsonString(b, "agent", x.Agent)
+	b = jsonLong(b, "sessions", x.Sessions)
+	b = jsonLong(b, "prompts", x.Prompts)
+	b = jsonLong(b, "model_requests", x.ModelRequests)
+	b = jsonLong(b, "tool_calls", x.ToolCalls)
+	b = jsonLong(b, "failed_calls", x.FailedCalls)
+	b = jsonLong(b, "attempts", x.Attempts)
+	b = jsonLong(b, "retries", x.Retries)
+	b = jsonLong(b, "approvals", x.Approvals)
+	b = jsonLong(b, "approval_wait_ms", x.ApprovalWaitMs)
+	b = jsonLong(b, "approval_wait_ms_longest", x.ApprovalWaitMsLongest)
+	b = jsonLong(b, "token_input", x.TokenInput)
+	b = jsonLong(b, "token_output", x.TokenOutput)
+	b = jsonLong(b, "token_cache_read", x.TokenCacheRead)
+	b = jsonLong(b, "token_cache_write", x.TokenCacheWrite)
+	b = jsonLong(b, "cost_nano_usd", x.CostNanoUsd)
+	b = jsonLong(b, "unpriced_requests", x.UnpricedRequests)
+	if x.CostGrade != 0 {
+		b = jsonString(b, "cost_grade", x.CostGrade.String())
+	}
+	for i := range x.Parts {
+		if i == 0 {
+			b = append(jsonKey(b, "parts"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = x.Parts[i].AppendJSON(b)
+	}
+	if len(x.Parts) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonLong(b, "model_ms", x.ModelMs)
+	b = jsonLong(b, "tool_ms", x.ToolMs)
+	b = jsonLong(b, "approval_ms", x.ApprovalMs)
+	b = jsonLong(b, "idle_ms", x.IdleMs)
+	b = x.Did.AppendJSON(jsonKey(b, "did"))
+	for i := range x.Edges {
+		if i == 0 {
+			b = append(jsonKey(b, "edges"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = x.Edges[i].AppendJSON(b)
+	}
+	if len(x.Edges) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonLong(b, "more_edges", x.MoreEdges)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *TaskPart) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "run", x.Run.String())
+	b = jsonString(b, "model", x.Model)
+	b = jsonLong(b, "model_requests", x.ModelRequests)
+	b = jsonLong(b, "token_input", x.TokenInput)
+	b = jsonLong(b, "token_output", x.TokenOutput)
+	b = jsonLong(b, "token_cache_read", x.TokenCacheRead)
+	b = jsonLong(b, "token_cache_write", x.TokenCacheWrite)
+	b = jsonLong(b, "cost_nano_usd", x.CostNanoUsd)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *Did) AppendJSON(b []byte) []byte {
+	start := len(b)
+	for i := range x.Files {
+		if i == 0 {
+			b = append(jsonKey(b, "files"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = x.Files[i].AppendJSON(b)
+	}
+	if len(x.Files) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonLong(b, "failed_commands", x.FailedCommands)
+	b = jsonLong(b, "denied_calls", x.DeniedCalls)
+	b = jsonLong(b, "test_runs", x.TestRuns)
+	if x.LastTestOutcome != 0 {
+		b = jsonString(b, "last_test_outcome", x.LastTestOutcome.String())
+	}
+	b = jsonOptLong(b, "last_test_at", x.LastTestAt)
+	b = jsonBool(b, "edits_after_test", x.EditsAfterTest)
+	b = jsonLong(b, "package_installs", x.PackageInstalls)
+	b = jsonLong(b, "commits", x.Commits)
+	b = jsonLong(b, "pushes", x.Pushes)
+	b = jsonLong(b, "pull_requests", x.PullRequests)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *FilesOfType) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "file_type", x.FileType)
+	b = jsonLong(b, "files", x.Files)
+	b = jsonLong(b, "lines_added", x.LinesAdded)
+	b = jsonLong(b, "lines_removed", x.LinesRemoved)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *TaskEdge) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "from_session", x.FromSession)
+	b = jsonString(b, "to", x.To)
+	if x.Reason != 0 {
+		b = jsonString(b, "reason", x.Reason.String())
+	}
+	b = jsonLong(b, "times", x.Times)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *TaskFact) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "session_id", x.SessionId)
+	b = jsonString(b, "root_session_id", x.RootSessionId)
+	b = x.Task.AppendJSON(jsonKey(b, "task"))
+	b = jsonLong(b, "intent_at", x.IntentAt)
+	if x.Turn != 0 {
+		b = jsonString(b, "turn", x.Turn.String())
+	}
+	b = jsonLong(b, "turn_at", x.TurnAt)
+	for i := range x.TurnEvidence {
+		if i == 0 {
+			b = append(jsonKey(b, "turn_evidence"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = appendJSONHex(b, x.TurnEvidence[i][:])
+	}
+	if len(x.TurnEvidence) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonLong(b, "background", x.Background)
+	for i := range x.BackgroundEvidence {
+		if i == 0 {
+			b = append(jsonKey(b, "background_evidence"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = appendJSONHex(b, x.BackgroundEvidence[i][:])
+	}
+	if len(x.BackgroundEvidence) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonLong(b, "edited_at", x.EditedAt)
+	b = jsonLong(b, "code_edited_at", x.CodeEditedAt)
+	b = jsonHex(b, "code_edit", x.CodeEdit[:])
+	b = jsonHex(b, "test", x.Test[:])
+	b = jsonLong(b, "committed_at", x.CommittedAt)
+	b = jsonHex(b, "commit", x.Commit[:])
+	b = jsonBase64(b, "paths", x.Paths)
+	b = jsonBase64(b, "pulls", x.Pulls)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
 func (x *Closed) AppendJSON(b []byte) []byte {
 	start := len(b)
 	b = jsonBase64(b, "key", x.Key)

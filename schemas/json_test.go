@@ -56,7 +56,12 @@ func shown(s *avsc.Schema, v any) (out any, known bool) {
 			}
 		}
 	case avsc.Array:
-		return v, len(v.([]any)) > 0
+		var items []any
+		for _, item := range v.([]any) {
+			e, _ := shown(s.Items, item)
+			items = append(items, e)
+		}
+		return items, len(items) > 0
 	case avsc.String:
 		return v, v != ""
 	case avsc.Bytes:
@@ -72,7 +77,7 @@ func TestJSONHoldsWhatIsKnown(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		x    object
-	}{{"Event", &Event{}}, {"Enriched", &Enriched{}}, {"Finding", &Finding{}}, {"DeadLetter", &DeadLetter{}}} {
+	}{{"Event", &Event{}}, {"Enriched", &Enriched{}}, {"Finding", &Finding{}}, {"Task", &Task{}}, {"DeadLetter", &DeadLetter{}}} {
 		t.Run(test.name, func(t *testing.T) {
 			s := parsed(t, rootOf(t, test.name).fingerprint)
 			rapid.Check(t, func(t *rapid.T) {

@@ -1037,6 +1037,260 @@ func ParseFindingState(symbol string) (FindingState, bool) {
 	return FindingStateOpen, false
 }
 
+// Task: A piece of work with an intent and an outcome, over one or more
+// sessions, as signed rows like Enriched. A bounded summary: the path itself
+// is the rows of enriched with its task_id. Sums are whole even where a list
+// was cut.
+type Task struct {
+	RowId                 Id             // H(generation, H(org, task_id), version, sign).
+	Sign                  int32          // +1 asserts, -1 takes the row of an earlier version back.
+	Version               int64          // Counts the task's versions, from 1.
+	Generation            int64          // Generation; never add two.
+	TaskId                string         // Task; the topic's key.
+	TaskIdSource          TaskIdSource   // How the task was found, the best of its rows.
+	TaskIntentRef         string         // Hash of the text of the first prompt.
+	TaskOutcome           TaskOutcome    // How it stands, by outcome_rule. merged and reverted come from forge facts.
+	OutcomeRule           string         // The rule that gave the outcome, in words.
+	OutcomeEvidence       []Id           // Fact keys that the rule went by.
+	MergeReady            bool           // Completed, with a green test run after the last change of code, and a commit after the last change.
+	FinalMessageRef       string         // Hash of the final message of the last turn.
+	FinalClaim            string         // What it claims of the tests: tests_pass, tests_fail, tests_not_run.
+	FirstSeen             int64          // First fact. [µs since 1970-01-01 UTC]
+	LastSeen              int64          // Last thing that happened, the end of a session apart. [µs since 1970-01-01 UTC]
+	Org                   string         // Organisation.
+	Team                  string         // Team. This and the columns below are those of the session that was active last.
+	User                  string         // Person.
+	Repo                  string         // host/owner/name.
+	Branch                string         // Branch of the last commit; without one, of the last fact of a prompt.
+	Workflow              string         // Workflow.
+	WorkKind              WorkKind       // Kind of work, from the best source.
+	WorkKindSource        WorkKindSource // Where that came from.
+	Agent                 string         // Coding agent.
+	Sessions              int64          // Client sessions.
+	Prompts               int64          // User inputs, commands of the client among them.
+	ModelRequests         int64          // Requests that a model answered.
+	ToolCalls             int64          // Tool calls, refused ones among them.
+	FailedCalls           int64          // Tool calls that did not succeed, refused ones among them.
+	Attempts              int64          // Tries of what was tried more than once: calls and requests, the first try among them.
+	Retries               int64          // Those of them that were not the first.
+	Approvals             int64          // Requests for permission.
+	ApprovalWaitMs        int64          // Wait for persons, of all of them. [ms]
+	ApprovalWaitMsLongest int64          // The longest wait. [ms]
+	TokenInput            int64          // As in enriched. [tokens]
+	TokenOutput           int64          // As in enriched. [tokens]
+	TokenCacheRead        int64          // As in enriched. [tokens]
+	TokenCacheWrite       int64          // Of both lifetimes. [tokens]
+	CostNanoUsd           int64          // List price of all requests that have one. [1e-9 USD]
+	UnpricedRequests      int64          // Requests without a price.
+	CostGrade             CostGrade      // The worst grade of a request.
+	Parts                 []TaskPart     // The same by part, the dearest first. They add up to the task.
+	ModelMs               int64          // Time in which a model answered, or a request waited to be sent again, and nothing below. The four are disjoint within a session; sessions add up. [ms]
+	ToolMs                int64          // Time in which a tool ran, and no person was waited for. [ms]
+	ApprovalMs            int64          // Time in which a person was waited for. [ms]
+	IdleMs                int64          // The rest from the first to the last fact. [ms]
+	Did                   Did            // What it did.
+	Edges                 []TaskEdge     // Lineage, the first first.
+	MoreEdges             int64          // Edges that found no place in the list.
+}
+
+// TaskOutcome: How a task stands.
+type TaskOutcome uint8
+
+// Values of TaskOutcome.
+const (
+	TaskOutcomeOpen TaskOutcome = iota
+	TaskOutcomeCompleted
+	TaskOutcomeFailed
+	TaskOutcomeInterrupted
+	TaskOutcomeAbandoned
+	TaskOutcomeMerged
+	TaskOutcomeReverted
+)
+
+var symbolsOfTaskOutcome = [...]string{"open", "completed", "failed", "interrupted", "abandoned", "merged", "reverted"}
+
+// String is the symbol; "open" for a value outside of the enum.
+func (v TaskOutcome) String() string {
+	if int(v) < len(symbolsOfTaskOutcome) {
+		return symbolsOfTaskOutcome[v]
+	}
+	return "open"
+}
+
+// ParseTaskOutcome is the value of a symbol; TaskOutcomeOpen and false for an unknown one.
+func ParseTaskOutcome(symbol string) (TaskOutcome, bool) {
+	for v, s := range symbolsOfTaskOutcome {
+		if s == symbol {
+			return TaskOutcome(v), true
+		}
+	}
+	return TaskOutcomeOpen, false
+}
+
+// TaskPart: Tokens and money of one part of a task: a model in the main thread
+// or in subagents.
+type TaskPart struct {
+	Run             TaskRun // Main thread or subagents.
+	Model           string  // Model that answered; 'other' for those that found no place in the list.
+	ModelRequests   int64   // Requests.
+	TokenInput      int64   // As in the task. [tokens]
+	TokenOutput     int64   // As in the task. [tokens]
+	TokenCacheRead  int64   // As in the task. [tokens]
+	TokenCacheWrite int64   // As in the task. [tokens]
+	CostNanoUsd     int64   // As in the task. [1e-9 USD]
+}
+
+// TaskRun: Where in a session.
+type TaskRun uint8
+
+// Values of TaskRun.
+const (
+	TaskRunMain TaskRun = iota
+	TaskRunSubagent
+)
+
+var symbolsOfTaskRun = [...]string{"main", "subagent"}
+
+// String is the symbol; "main" for a value outside of the enum.
+func (v TaskRun) String() string {
+	if int(v) < len(symbolsOfTaskRun) {
+		return symbolsOfTaskRun[v]
+	}
+	return "main"
+}
+
+// ParseTaskRun is the value of a symbol; TaskRunMain and false for an unknown one.
+func ParseTaskRun(symbol string) (TaskRun, bool) {
+	for v, s := range symbolsOfTaskRun {
+		if s == symbol {
+			return TaskRun(v), true
+		}
+	}
+	return TaskRunMain, false
+}
+
+// Did: What a task did, from facts only. It stands beside the final message.
+type Did struct {
+	Files           []FilesOfType // Changed files by type, most files first.
+	FailedCommands  int64         // Shell commands that ran and failed.
+	DeniedCalls     int64         // Tool calls that were refused, by a person, a rule, a hook or the classifier.
+	TestRuns        int64         // Test runs.
+	LastTestOutcome TestOutcome   // Outcome of the last test run; unknown if there was none.
+	LastTestAt      OptLong       // When it ended. [µs since 1970-01-01 UTC]
+	EditsAfterTest  bool          // Code was changed after it; where there was none, code was changed. Texts (md, txt, rst) are no code.
+	PackageInstalls int64         // Commands that installed packages and succeeded.
+	Commits         int64         // Commits.
+	Pushes          int64         // Pushes that succeeded.
+	PullRequests    int64         // Pull requests, each once.
+}
+
+// FilesOfType: Changed files of one type.
+type FilesOfType struct {
+	FileType     string // Extension or name; 'other' for those that found no place in the list.
+	Files        int64  // Files, each once.
+	LinesAdded   int64  // Of all their changes. [lines]
+	LinesRemoved int64  // Of all their changes. [lines]
+}
+
+// TaskEdge: How a session or a run came about.
+type TaskEdge struct {
+	FromSession string     // Session that it came from.
+	To          string     // Session, or run of a subagent.
+	Reason      EdgeReason // Why: resume = the same session went on; fork; continue = another session of the same chain; subagent, and background where the main thread went on; same_ticket, same_branch, explicit = only the task_id joins them.
+	Times       int64      // How often: a session may be resumed many times.
+}
+
+// EdgeReason: Why two sessions or runs are of one task.
+type EdgeReason uint8
+
+// Values of EdgeReason.
+const (
+	EdgeReasonUnknown EdgeReason = iota
+	EdgeReasonResume
+	EdgeReasonFork
+	EdgeReasonContinue
+	EdgeReasonSubagent
+	EdgeReasonBackground
+	EdgeReasonSameTicket
+	EdgeReasonSameBranch
+	EdgeReasonExplicit
+)
+
+var symbolsOfEdgeReason = [...]string{"unknown", "resume", "fork", "continue", "subagent", "background", "same_ticket", "same_branch", "explicit"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v EdgeReason) String() string {
+	if int(v) < len(symbolsOfEdgeReason) {
+		return symbolsOfEdgeReason[v]
+	}
+	return "unknown"
+}
+
+// ParseEdgeReason is the value of a symbol; EdgeReasonUnknown and false for an unknown one.
+func ParseEdgeReason(symbol string) (EdgeReason, bool) {
+	for v, s := range symbolsOfEdgeReason {
+		if s == symbol {
+			return EdgeReason(v), true
+		}
+	}
+	return EdgeReasonUnknown, false
+}
+
+// TaskFact: What one session contributes to one task, whole: the next one
+// under (task_id, session_id) replaces it. Internal. Contributions make a task
+// without the rows.
+type TaskFact struct {
+	SessionId          string    // Session.
+	RootSessionId      string    // First session of the chain of resumes and forks.
+	Task               Task      // The task as if this were its only session, without row, outcome and what follows from other sessions.
+	IntentAt           int64     // Time of the first prompt; 0 = none. [µs since 1970-01-01 UTC]
+	Turn               TurnState // How the last turn stands; unknown = no prompt gave work.
+	TurnAt             int64     // When that turn began. [µs since 1970-01-01 UTC]
+	TurnEvidence       []Id      // Its prompt, its end, the error that ended it.
+	Background         int64     // Commands and subagents that may still run in the background.
+	BackgroundEvidence []Id      // The first of them.
+	EditedAt           int64     // Last change of a file; 0 = none. [µs since 1970-01-01 UTC]
+	CodeEditedAt       int64     // Last change of code; 0 = none. [µs since 1970-01-01 UTC]
+	CodeEdit           Id        // That change.
+	Test               Id        // The last test run.
+	CommittedAt        int64     // Last commit; 0 = none. [µs since 1970-01-01 UTC]
+	Commit             Id        // That commit.
+	Paths              []byte    // Of changed files, sorted: the number of their type in the list of types, and the first 4 bytes of the SHA-256 of the path. A file of two sessions counts once.
+	Pulls              []byte    // Of pull requests, sorted: the first 4 bytes of the SHA-256 of change_id.
+}
+
+// TurnState: How the last turn of a session stands.
+type TurnState uint8
+
+// Values of TurnState.
+const (
+	TurnStateUnknown TurnState = iota
+	TurnStateRunning
+	TurnStateStopped
+	TurnStateInterrupted
+	TurnStateFailed
+)
+
+var symbolsOfTurnState = [...]string{"unknown", "running", "stopped", "interrupted", "failed"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v TurnState) String() string {
+	if int(v) < len(symbolsOfTurnState) {
+		return symbolsOfTurnState[v]
+	}
+	return "unknown"
+}
+
+// ParseTurnState is the value of a symbol; TurnStateUnknown and false for an unknown one.
+func ParseTurnState(symbol string) (TurnState, bool) {
+	for v, s := range symbolsOfTurnState {
+		if s == symbol {
+			return TurnState(v), true
+		}
+	}
+	return TurnStateUnknown, false
+}
+
 // Closed: A part of what left a processor's state, to come back by a reload.
 // Internal: its layout is the processor's.
 type Closed struct {
@@ -1076,6 +1330,18 @@ type EnrichedFrame struct {
 type FindingFrame struct {
 	Header RowHeader // Commits that the rows come from.
 	Rows   []Finding // Rows in the order they were said.
+}
+
+// TaskFrame: Rows of one partition of a public topic in one message.
+type TaskFrame struct {
+	Header RowHeader // Commits that the rows come from.
+	Rows   []Task    // Rows in the order they were said.
+}
+
+// TaskFactFrame: Rows of one partition of a public topic in one message.
+type TaskFactFrame struct {
+	Header RowHeader  // Commits that the rows come from.
+	Rows   []TaskFact // Rows in the order they were said.
 }
 
 // ClosedFrame: Rows of one partition of a public topic in one message.

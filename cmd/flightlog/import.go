@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -69,7 +70,7 @@ take its times from either. It reads the input twice.`,
 
 func importFlags(c *cobra.Command, o *importOptions) {
 	o.place.flags(c)
-	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, deadletters.ndjson")
+	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, deadletters.ndjson; and for tasks.ndjson, a line for each task of the rows that there are")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
@@ -173,6 +174,9 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 		}
 		defer sink.Close()
 		if err := sink.Drain(ctx, in.broker); err != nil {
+			return nil, cause(ctx, err)
+		}
+		if err := in.writeTasks(ctx, filepath.Join(o.out, "tasks.ndjson")); err != nil {
 			return nil, cause(ctx, err)
 		}
 	}

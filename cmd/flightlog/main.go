@@ -47,6 +47,7 @@ which files changed, what it cost, what failed and who approved what.
   flightlog demo                        see it work on recorded sessions
   flightlog import ~/.claude/projects   read the sessions on this machine
   flightlog up                          run the pipeline: broker, processors, sinks
+  flightlog tasks                       what the agents worked on, and what came of it
   flightlog findings                    what the detectors found
   flightlog tail enriched               look at the rows
 
@@ -77,6 +78,6 @@ of prompts, arguments, outputs or answers is kept.`,
 	root.PersistentFlags().BoolVar(&jsonLogs, "json-logs", false, "log in JSON")
 	root.PersistentFlags().String(configFlag, "", "YAML file with settings: names of flags and their values; FLIGHTLOG_NAME in the environment goes before it")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), topicsCommand(), processCommand(), sinkCommand(), deadLettersCommand(), verifyCommand(), pricesCommand(), directoryCommand(), provisionCommand(), rebuildCommand(), spendCommand(), findingsCommand(), rulesCommand(), backtestCommand(), loadtestCommand(), versionCommand())
+	root.AddCommand(upCommand(), importCommand(), demoCommand(), tailCommand(), topicsCommand(), processCommand(), sinkCommand(), deadLettersCommand(), verifyCommand(), pricesCommand(), directoryCommand(), provisionCommand(), rebuildCommand(), spendCommand(), tasksCommand(), findingsCommand(), rulesCommand(), backtestCommand(), loadtestCommand(), versionCommand())
 	return root
 }

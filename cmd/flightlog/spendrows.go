@@ -90,6 +90,7 @@ type spendReader struct {
 	sources  spendSources
 	each     func(spendRow) error
 	ended    func() error // of a partition; may be nil
+	every    bool         // rows of all kinds, of all time that topic and archive hold: not those of requests of the period
 }
 
 // read calls each with every row that tells of the period, in the order of its
@@ -149,7 +150,7 @@ func (r *spendReader) plan(ctx context.Context) error {
 		}
 	}
 	switch {
-	case enough:
+	case enough, r.every && archive == nil:
 		r.sources.Spare = r.archive
 		return nil
 	case archive == nil:
@@ -195,6 +196,9 @@ func (r *spendReader) planArchive(archive *files.Archive, needed, begins time.Ti
 	}
 	if !covers.Until.IsZero() {
 		r.sources.Archive.Until = &covers.Until
+	}
+	if r.every && needed.Before(covers.From) {
+		needed = covers.From
 	}
 	if covers.Until.IsZero() || needed.Before(covers.From) || needed.After(covers.Until) {
 		return fmt.Errorf("cannot tell the facts from %s to %s: rows that were appended since %s are needed; the topic holds all only since %s%s, and the archive in %s %s",
@@ -360,7 +364,7 @@ func (r *spendReader) row(row *schemas.Enriched, late bool, count *int64) error 
 	if row.Generation != r.sources.Generation {
 		return fmt.Errorf("the row of fact %s is of generation %d, and this is generation %d: two are never added", row.FactKey, row.Generation, r.sources.Generation)
 	}
-	if row.Kind != schemas.KindModelRequest || !r.holds(row.OccurredAt) {
+	if !r.every && (row.Kind != schemas.KindModelRequest || !r.holds(row.OccurredAt)) {
 		return nil
 	}
 	*count++

@@ -135,7 +135,12 @@ func (w *source) object(s *avsc.Schema) {
 			w.line("b = %s.AppendJSON(jsonKey(b, %q))", v, f.Name)
 		case avsc.Array:
 			w.line("for i := range %s {\nif i == 0 {\nb = append(jsonKey(b, %q), '[')\n} else {\nb = append(b, ',')\n}", v, f.Name)
-			w.line("b = appendJSONHex(b, %s[i][:])\n}\nif len(%s) > 0 {\nb = append(b, ']')\n}", v, v)
+			if t.Items.Kind == avsc.Record {
+				w.line("b = %s[i].AppendJSON(b)", v)
+			} else {
+				w.line("b = appendJSONHex(b, %s[i][:])", v)
+			}
+			w.line("}\nif len(%s) > 0 {\nb = append(b, ']')\n}", v)
 		case avsc.Union:
 			if optional(t) != nil {
 				w.line("b = json%s(b, %q, %s)", codecName(t), f.Name, v)
