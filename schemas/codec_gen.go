@@ -2607,6 +2607,165 @@ func (x *TaskFact) Cap() {
 }
 
 // AppendAvro appends the record's Avro encoding.
+func (x *Spend) AppendAvro(b []byte) []byte {
+	b = append(b, x.RowId[:]...)
+	b = appendLong(b, int64(x.Sign))
+	b = appendLong(b, x.Generation)
+	b = appendEnum(b, x.Dimension, 8, SpendDimensionUnknown)
+	b = appendString(b, x.Value)
+	b = appendLong(b, x.PaneStart)
+	b = appendEnum(b, x.PaneSize, 4, PaneSizeUnknown)
+	b = appendEnum(b, x.Stage, 4, PaneStageUnknown)
+	b = appendString(b, x.Org)
+	b = appendEnum(b, x.Billing, 4, BillingUnknown)
+	b = appendEnum(b, x.CostGrade, 5, CostGradeUnknown)
+	b = appendLong(b, x.Requests)
+	b = appendLong(b, x.TokenInput)
+	b = appendLong(b, x.TokenOutput)
+	b = appendLong(b, x.TokenCacheRead)
+	b = appendLong(b, x.TokenCacheWrite)
+	b = appendLong(b, x.CostNanoUsd)
+	return b
+}
+
+func (x *Spend) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if i = skipFixed(b, i, 16); i < 0 {
+		return i, fault(i, "Spend", "row_id")
+	}
+	x.RowId = Id(b[i-16:])
+	if x.Sign, i = readInt(b, i); i < 0 {
+		return i, fault(i, "Spend", "sign")
+	}
+	if x.Generation, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "generation")
+	}
+	if symbol, i = readSymbol(b, i, 8, uint8(SpendDimensionUnknown)); i < 0 {
+		return i, fault(i, "Spend", "dimension")
+	}
+	x.Dimension = SpendDimension(symbol)
+	if x.Value, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "Spend", "value")
+	}
+	if x.PaneStart, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "pane_start")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(PaneSizeUnknown)); i < 0 {
+		return i, fault(i, "Spend", "pane_size")
+	}
+	x.PaneSize = PaneSize(symbol)
+	if symbol, i = readSymbol(b, i, 4, uint8(PaneStageUnknown)); i < 0 {
+		return i, fault(i, "Spend", "stage")
+	}
+	x.Stage = PaneStage(symbol)
+	if x.Org, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "Spend", "org")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(BillingUnknown)); i < 0 {
+		return i, fault(i, "Spend", "billing")
+	}
+	x.Billing = Billing(symbol)
+	if symbol, i = readSymbol(b, i, 5, uint8(CostGradeUnknown)); i < 0 {
+		return i, fault(i, "Spend", "cost_grade")
+	}
+	x.CostGrade = CostGrade(symbol)
+	if x.Requests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "requests")
+	}
+	if x.TokenInput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_input")
+	}
+	if x.TokenOutput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_output")
+	}
+	if x.TokenCacheRead, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_cache_read")
+	}
+	if x.TokenCacheWrite, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_cache_write")
+	}
+	if x.CostNanoUsd, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "cost_nano_usd")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *Spend) Cap() {
+	x.Value = capText(x.Value, 512)
+	x.Org = capText(x.Org, 128)
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *SpendDelta) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.Org)
+	b = appendEnum(b, x.Dimension, 8, SpendDimensionUnknown)
+	b = appendString(b, x.Value)
+	b = appendLong(b, x.Minute)
+	b = appendEnum(b, x.Billing, 4, BillingUnknown)
+	b = appendEnum(b, x.CostGrade, 5, CostGradeUnknown)
+	b = appendLong(b, x.Requests)
+	b = appendLong(b, x.TokenInput)
+	b = appendLong(b, x.TokenOutput)
+	b = appendLong(b, x.TokenCacheRead)
+	b = appendLong(b, x.TokenCacheWrite)
+	b = appendLong(b, x.CostNanoUsd)
+	return b
+}
+
+func (x *SpendDelta) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if x.Org, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "SpendDelta", "org")
+	}
+	if symbol, i = readSymbol(b, i, 8, uint8(SpendDimensionUnknown)); i < 0 {
+		return i, fault(i, "SpendDelta", "dimension")
+	}
+	x.Dimension = SpendDimension(symbol)
+	if x.Value, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "SpendDelta", "value")
+	}
+	if x.Minute, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "minute")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(BillingUnknown)); i < 0 {
+		return i, fault(i, "SpendDelta", "billing")
+	}
+	x.Billing = Billing(symbol)
+	if symbol, i = readSymbol(b, i, 5, uint8(CostGradeUnknown)); i < 0 {
+		return i, fault(i, "SpendDelta", "cost_grade")
+	}
+	x.CostGrade = CostGrade(symbol)
+	if x.Requests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "requests")
+	}
+	if x.TokenInput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_input")
+	}
+	if x.TokenOutput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_output")
+	}
+	if x.TokenCacheRead, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_cache_read")
+	}
+	if x.TokenCacheWrite, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_cache_write")
+	}
+	if x.CostNanoUsd, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "cost_nano_usd")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *SpendDelta) Cap() {
+	x.Org = capText(x.Org, 128)
+	x.Value = capText(x.Value, 512)
+}
+
+// AppendAvro appends the record's Avro encoding.
 func (x *Closed) AppendAvro(b []byte) []byte {
 	b = appendBytes(b, x.Key)
 	b = appendLong(b, x.Closing)
@@ -2904,6 +3063,98 @@ func (x *TaskFactFrame) decode(b []byte, i int) (int, error) {
 // Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
 // so that decoders take the record. It leaves bytes and counts as they are.
 func (x *TaskFactFrame) Cap() {
+	x.Header.Cap()
+	for i := range x.Rows {
+		x.Rows[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *SpendFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *SpendFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 32); i < 0 {
+			return i, fault(i, "SpendFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *SpendFrame) Cap() {
+	x.Header.Cap()
+	for i := range x.Rows {
+		x.Rows[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *SpendDeltaFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *SpendDeltaFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 12); i < 0 {
+			return i, fault(i, "SpendDeltaFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *SpendDeltaFrame) Cap() {
 	x.Header.Cap()
 	for i := range x.Rows {
 		x.Rows[i].Cap()
@@ -3291,6 +3542,82 @@ func (x *TaskFact) DecodeMessage(b []byte) error {
 	return messageEnd("TaskFact", end, len(body), err)
 }
 
+// SpendFingerprint is the CRC-64-AVRO fingerprint of Spend's present schema.
+const SpendFingerprint uint64 = 0xfec0443a59e80a29
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *Spend) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "Spend", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *Spend) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *Spend) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "Spend", SpendFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("Spend", end, len(body), err)
+}
+
+// SpendDeltaFingerprint is the CRC-64-AVRO fingerprint of SpendDelta's present schema.
+const SpendDeltaFingerprint uint64 = 0xd76ceb18cb1fe9ba
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *SpendDelta) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "SpendDelta", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *SpendDelta) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendDeltaFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *SpendDelta) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "SpendDelta", SpendDeltaFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("SpendDelta", end, len(body), err)
+}
+
 // ClosedFingerprint is the CRC-64-AVRO fingerprint of Closed's present schema.
 const ClosedFingerprint uint64 = 0xefdfbede082dd587
 
@@ -3557,6 +3884,82 @@ func (x *TaskFactFrame) DecodeMessage(b []byte) error {
 	return messageEnd("TaskFactFrame", end, len(body), err)
 }
 
+// SpendFrameFingerprint is the CRC-64-AVRO fingerprint of SpendFrame's present schema.
+const SpendFrameFingerprint uint64 = 0x850396ca4017630b
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *SpendFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "SpendFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *SpendFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *SpendFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "SpendFrame", SpendFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("SpendFrame", end, len(body), err)
+}
+
+// SpendDeltaFrameFingerprint is the CRC-64-AVRO fingerprint of SpendDeltaFrame's present schema.
+const SpendDeltaFrameFingerprint uint64 = 0x94c9779ccfc17389
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *SpendDeltaFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "SpendDeltaFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *SpendDeltaFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendDeltaFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *SpendDeltaFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "SpendDeltaFrame", SpendDeltaFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("SpendDeltaFrame", end, len(body), err)
+}
+
 // ClosedFrameFingerprint is the CRC-64-AVRO fingerprint of ClosedFrame's present schema.
 const ClosedFrameFingerprint uint64 = 0x359c6b06f897ab0a
 
@@ -3647,6 +4050,14 @@ func FingerprintName(fingerprint uint64) string {
 		return "TaskFrame"
 	case 0x09c9c7d63787a651:
 		return "TaskFactFrame"
+	case 0xfec0443a59e80a29:
+		return "Spend"
+	case 0xd76ceb18cb1fe9ba:
+		return "SpendDelta"
+	case 0x850396ca4017630b:
+		return "SpendFrame"
+	case 0x94c9779ccfc17389:
+		return "SpendDeltaFrame"
 	}
 	return ""
 }

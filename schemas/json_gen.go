@@ -591,6 +591,67 @@ func (x *TaskFact) AppendJSON(b []byte) []byte {
 // AppendJSON appends the record as a JSON object with the schema's names and
 // order. What is not known is left out: empty strings, bytes and arrays,
 // nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *Spend) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonHex(b, "row_id", x.RowId[:])
+	b = jsonLong(b, "sign", int64(x.Sign))
+	b = jsonLong(b, "generation", x.Generation)
+	if x.Dimension != 0 {
+		b = jsonString(b, "dimension", x.Dimension.String())
+	}
+	b = jsonString(b, "value", x.Value)
+	b = jsonLong(b, "pane_start", x.PaneStart)
+	if x.PaneSize != 0 {
+		b = jsonString(b, "pane_size", x.PaneSize.String())
+	}
+	if x.Stage != 0 {
+		b = jsonString(b, "stage", x.Stage.String())
+	}
+	b = jsonString(b, "org", x.Org)
+	if x.Billing != 0 {
+		b = jsonString(b, "billing", x.Billing.String())
+	}
+	if x.CostGrade != 0 {
+		b = jsonString(b, "cost_grade", x.CostGrade.String())
+	}
+	b = jsonLong(b, "requests", x.Requests)
+	b = jsonLong(b, "token_input", x.TokenInput)
+	b = jsonLong(b, "token_output", x.TokenOutput)
+	b = jsonLong(b, "token_cache_read", x.TokenCacheRead)
+	b = jsonLong(b, "token_cache_write", x.TokenCacheWrite)
+	b = jsonLong(b, "cost_nano_usd", x.CostNanoUsd)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *SpendDelta) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "org", x.Org)
+	if x.Dimension != 0 {
+		b = jsonString(b, "dimension", x.Dimension.String())
+	}
+	b = jsonString(b, "value", x.Value)
+	b = jsonLong(b, "minute", x.Minute)
+	if x.Billing != 0 {
+		b = jsonString(b, "billing", x.Billing.String())
+	}
+	if x.CostGrade != 0 {
+		b = jsonString(b, "cost_grade", x.CostGrade.String())
+	}
+	b = jsonLong(b, "requests", x.Requests)
+	b = jsonLong(b, "token_input", x.TokenInput)
+	b = jsonLong(b, "token_output", x.TokenOutput)
+	b = jsonLong(b, "token_cache_read", x.TokenCacheRead)
+	b = jsonLong(b, "token_cache_write", x.TokenCacheWrite)
+	b = jsonLong(b, "cost_nano_usd", x.CostNanoUsd)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
 func (x *Closed) AppendJSON(b []byte) []byte {
 	start := len(b)
 	b = jsonBase64(b, "key", x.Key)

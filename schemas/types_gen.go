@@ -1291,6 +1291,144 @@ func ParseTurnState(symbol string) (TurnState, bool) {
 	return TurnStateUnknown, false
 }
 
+// Spend: An increment of one pane: what requests of one window of time added
+// to one value of one dimension. sign is always +1 and measures may be
+// negative, so that late and corrected money needs no earlier pane. A sum
+// names one dimension and one pane_size.
+type Spend struct {
+	RowId           Id             // H(generation, org, dimension, value, pane, billing, grade, source partition, commit number).
+	Sign            int32          // Always +1.
+	Generation      int64          // Generation; never add two.
+	Dimension       SpendDimension // Dimension; never add two.
+	Value           string         // Value of the dimension; empty = not attributed.
+	PaneStart       int64          // Begin of the window, by occurred_at. [µs since 1970-01-01 UTC]
+	PaneSize        PaneSize       // Length of the window (days in UTC); never add two.
+	Stage           PaneStage      // early: before the watermark had passed the window's end; on_time: the one that says so; late: after it.
+	Org             string         // Organisation.
+	Billing         Billing        // Who pays how; sums of two are of two kinds of money.
+	CostGrade       CostGrade      // Grade of the figures.
+	Requests        int64          // Requests. [requests]
+	TokenInput      int64          // As in enriched. [tokens]
+	TokenOutput     int64          // As in enriched. [tokens]
+	TokenCacheRead  int64          // As in enriched. [tokens]
+	TokenCacheWrite int64          // Of both lifetimes. [tokens]
+	CostNanoUsd     int64          // List price. [1e-9 USD]
+}
+
+// SpendDimension: What money is summed by.
+type SpendDimension uint8
+
+// Values of SpendDimension.
+const (
+	SpendDimensionUnknown SpendDimension = iota
+	SpendDimensionOrg
+	SpendDimensionRepo
+	SpendDimensionTeam
+	SpendDimensionUser
+	SpendDimensionWorkflow
+	SpendDimensionWorkKind
+	SpendDimensionModel
+)
+
+var symbolsOfSpendDimension = [...]string{"unknown", "org", "repo", "team", "user", "workflow", "work_kind", "model"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v SpendDimension) String() string {
+	if int(v) < len(symbolsOfSpendDimension) {
+		return symbolsOfSpendDimension[v]
+	}
+	return "unknown"
+}
+
+// ParseSpendDimension is the value of a symbol; SpendDimensionUnknown and false for an unknown one.
+func ParseSpendDimension(symbol string) (SpendDimension, bool) {
+	for v, s := range symbolsOfSpendDimension {
+		if s == symbol {
+			return SpendDimension(v), true
+		}
+	}
+	return SpendDimensionUnknown, false
+}
+
+// PaneSize: Length of a window.
+type PaneSize uint8
+
+// Values of PaneSize.
+const (
+	PaneSizeUnknown PaneSize = iota
+	PaneSizeMinute
+	PaneSizeHour
+	PaneSizeDay
+)
+
+var symbolsOfPaneSize = [...]string{"unknown", "minute", "hour", "day"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v PaneSize) String() string {
+	if int(v) < len(symbolsOfPaneSize) {
+		return symbolsOfPaneSize[v]
+	}
+	return "unknown"
+}
+
+// ParsePaneSize is the value of a symbol; PaneSizeUnknown and false for an unknown one.
+func ParsePaneSize(symbol string) (PaneSize, bool) {
+	for v, s := range symbolsOfPaneSize {
+		if s == symbol {
+			return PaneSize(v), true
+		}
+	}
+	return PaneSizeUnknown, false
+}
+
+// PaneStage: When an increment came.
+type PaneStage uint8
+
+// Values of PaneStage.
+const (
+	PaneStageUnknown PaneStage = iota
+	PaneStageEarly
+	PaneStageOnTime
+	PaneStageLate
+)
+
+var symbolsOfPaneStage = [...]string{"unknown", "early", "on_time", "late"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v PaneStage) String() string {
+	if int(v) < len(symbolsOfPaneStage) {
+		return symbolsOfPaneStage[v]
+	}
+	return "unknown"
+}
+
+// ParsePaneStage is the value of a symbol; PaneStageUnknown and false for an unknown one.
+func ParsePaneStage(symbol string) (PaneStage, bool) {
+	for v, s := range symbolsOfPaneStage {
+		if s == symbol {
+			return PaneStage(v), true
+		}
+	}
+	return PaneStageUnknown, false
+}
+
+// SpendDelta: What the rows of one commit add to one value of one dimension in
+// one minute. Internal: sums of sign * measure over rows of enriched.
+type SpendDelta struct {
+	Org             string         // Organisation.
+	Dimension       SpendDimension // Dimension.
+	Value           string         // Value of it.
+	Minute          int64          // Begin of the minute of occurred_at. [µs since 1970-01-01 UTC]
+	Billing         Billing        // Who pays how.
+	CostGrade       CostGrade      // Grade of the figures.
+	Requests        int64          // Requests. [requests]
+	TokenInput      int64          // As in enriched. [tokens]
+	TokenOutput     int64          // As in enriched. [tokens]
+	TokenCacheRead  int64          // As in enriched. [tokens]
+	TokenCacheWrite int64          // Of both lifetimes. [tokens]
+	CostNanoUsd     int64          // List price. [1e-9 USD]
+}
+
 // Closed: A part of what left a processor's state, to come back by a reload.
 // Internal: its layout is the processor's.
 type Closed struct {
@@ -1342,6 +1480,18 @@ type TaskFrame struct {
 type TaskFactFrame struct {
 	Header RowHeader  // Commits that the rows come from.
 	Rows   []TaskFact // Rows in the order they were said.
+}
+
+// SpendFrame: Rows of one partition of a public topic in one message.
+type SpendFrame struct {
+	Header RowHeader // Commits that the rows come from.
+	Rows   []Spend   // Rows in the order they were said.
+}
+
+// SpendDeltaFrame: Rows of one partition of a public topic in one message.
+type SpendDeltaFrame struct {
+	Header RowHeader    // Commits that the rows come from.
+	Rows   []SpendDelta // Rows in the order they were said.
 }
 
 // ClosedFrame: Rows of one partition of a public topic in one message.
