@@ -19,13 +19,26 @@ import (
 // Topics that every installation has. Names are part of the contract with
 // readers (DESIGN §3).
 const (
-	Events      = "events"      // two lanes; frames of events and control records
-	Enriched    = "enriched"    // signed rows, one per fact version
-	Findings    = "findings"    // detector results; two lanes
-	DeadLetters = "deadletters" // what could not be processed, and why
-	Closed      = "closed"      // internal: state that was archived, to come back by a reload
-	Config      = "config"      // every version of rules, prices and directory; one partition
+	Events      = "events"       // two lanes; frames of events and control records
+	Enriched    = "enriched"     // signed rows, one per fact version
+	Findings    = "findings"     // detector results; two lanes
+	Tasks       = "tasks"        // signed rows of tasks
+	Spend       = "spend"        // increments of panes
+	DeadLetters = "deadletters"  // what could not be processed, and why
+	Closed      = "closed"       // internal: state that was archived, to come back by a reload
+	TaskFacts   = "task-facts"   // internal: what sessions contribute to tasks, and control records; two lanes
+	SpendDeltas = "spend-deltas" // internal: what commits add to spend, and control records; two lanes
+	Config      = "config"       // every version of rules, prices and directory; one partition
 )
+
+// Lanes of a topic, the normal one first.
+func Lanes(topic string) []schemas.Lane {
+	switch topic {
+	case Events, Findings, TaskFacts, SpendDeltas:
+		return []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical}
+	}
+	return []schemas.Lane{schemas.LaneNormal}
+}
 
 // The three ways in which a broker call fails. Every error of an
 // implementation wraps exactly one of them, or is a context's error, or is
@@ -60,7 +73,7 @@ var (
 type Log struct {
 	Topic     string
 	Partition int
-	Lane      schemas.Lane // events and findings have two; normal elsewhere
+	Lane      schemas.Lane // one of Lanes(Topic)
 }
 
 // String is the log as dead letters name their source: topic/partition, and the

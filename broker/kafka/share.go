@@ -52,10 +52,7 @@ func (b *Broker) join(ctx context.Context, name, topic, owner string, hold func(
 	defer fail(nil)
 	stop := context.AfterFunc(b.life, func() { fail(broker.ErrClosed) })
 	defer stop()
-	topics := []string{b.config.topic(topic)}
-	if topic == broker.Events || topic == broker.Findings {
-		topics = append(topics, topics[0]+criticalSuffix)
-	}
+	topics := b.config.lanes(topic)
 	s := &sharing{ctx: ctx, fail: fail, hold: hold, topics: topics, held: map[int32]*held{}}
 	client, err := kgo.NewClient(b.with(
 		kgo.ClientID(b.config.Name+"-"+owner),

@@ -25,6 +25,9 @@ import (
 //	p.installation                     one partition, for ever: its name
 //	p.gG.enriched     .deadletters     single rows
 //	p.gG.findings     .findings.critical
+//	p.gG.tasks        .spend
+//	p.gG.task-facts   .task-facts.critical
+//	p.gG.spend-deltas .spend-deltas.critical
 //	p.gG.closed                        single archives
 //	p.gG.<processor>.changelog         state and position records, compacted
 //
@@ -43,9 +46,11 @@ const (
 
 // Defaults of a layout.
 const (
-	EventsAge = 30 * 24 * time.Hour
-	RowsAge   = 45 * 24 * time.Hour
-	ClosedAge = 90 * 24 * time.Hour
+	EventsAge  = 30 * 24 * time.Hour
+	RowsAge    = 45 * 24 * time.Hour
+	ClosedAge  = 90 * 24 * time.Hour
+	TotalsAge  = 400 * 24 * time.Hour // tasks and spend
+	BetweenAge = 7 * 24 * time.Hour   // task-facts and spend-deltas
 )
 
 // Layout is how an installation is provisioned. Of a topic that exists already
@@ -56,13 +61,14 @@ type Layout struct {
 	// least two brokers.
 	ReplicationFactor int
 	// EventsAge is how long events are kept; default 30 days. RowsAge is the
-	// same for the topics of rows; default 45 days. ClosedAge is that of the
-	// topic closed; default 90 days.
+	// same for enriched, findings and deadletters; default 45 days. ClosedAge is
+	// that of the topic closed; default 90 days. Tasks and spend are kept for
+	// TotalsAge, and what processors hand to each other for BetweenAge.
 	EventsAge, RowsAge, ClosedAge time.Duration
 	// CompactionLag is how long every position record and every version of the
 	// state stays in the changelogs; default: the cluster's, 0 if it has none.
 	CompactionLag time.Duration
-	// Processors that have a state; default: sessions.
+	// Processors that have a state; default: sessions, tasks and spend.
 	Processors []string
 }
 
@@ -83,11 +89,29 @@ func (l *Layout) problems() []error {
 		}
 	}
 	for _, processor := range l.Processors {
-		if !processorPattern.MatchString(processor) || broker.IsRowTopic(processor) {
+		if !processorPattern.MatchString(processor) || broker.IsRowTopic(processor) && !slices.Contains(defaultProcessors, processor) {
 			errs = append(errs, fmt.Errorf("processors: %s: must be a name of a processor", processor))
 		}
 	}
 	return errs
+}
+
+// defaultProcessors are those of this release. Two bear the names of the topics
+// that they write.
+var defaultProcessors = []string{"sessions", "tasks", "spend"}
+
+// age is how long rows of a topic are kept: what is set, and what it is where
+// nothing is.
+func (l *Layout) age(topic string) (set, otherwise time.Duration) {
+	switch topic {
+	case broker.Closed:
+		return l.ClosedAge, ClosedAge
+	case broker.Tasks, broker.Spend:
+		return 0, TotalsAge
+	case broker.TaskFacts, broker.SpendDeltas:
+		return 0, BetweenAge
+	}
+	return l.RowsAge, RowsAge
 }
 
 // topic is what Provision makes of one topic. keep is what an existing one has
@@ -130,21 +154,18 @@ func (c *Config) topics(partitions, replicas int) []topic {
 	}
 	forEver(c.topic(installationTopic))
 	forEver(c.topic(broker.Config))
-	aged(c.topic(broker.Events), c.Layout.EventsAge, EventsAge)
-	aged(c.topic(broker.Events)+criticalSuffix, c.Layout.EventsAge, EventsAge)
+	for _, name := range c.lanes(broker.Events) {
+		aged(name, c.Layout.EventsAge, EventsAge)
+	}
 	for _, rows := range broker.RowTopics() {
-		set, otherwise := c.Layout.RowsAge, RowsAge
-		if rows == broker.Closed {
-			set, otherwise = c.Layout.ClosedAge, ClosedAge
-		}
-		aged(c.topic(rows), set, otherwise)
-		if rows == broker.Findings {
-			aged(c.topic(rows)+criticalSuffix, set, otherwise)
+		set, otherwise := c.Layout.age(rows)
+		for _, name := range c.lanes(rows) {
+			aged(name, set, otherwise)
 		}
 	}
 	processors := c.Layout.Processors
 	if processors == nil {
-		processors = []string{"sessions"}
+		processors = defaultProcessors
 	}
 	for _, processor := range processors {
 		keep := map[string]string{"cleanup.policy": "compact"}
@@ -170,8 +191,16 @@ func hours(d time.Duration) string {
 	return d.String()
 }
 
-// topic is the name of a topic as the cluster knows it; events' and findings'
-// critical lanes have criticalSuffix besides.
+// lanes are the names of a topic's lanes as the cluster knows them.
+func (c *Config) lanes(topic string) (names []string) {
+	for _, lane := range broker.Lanes(topic) {
+		names = append(names, c.place(broker.Log{Topic: topic, Lane: lane}).topic)
+	}
+	return names
+}
+
+// topic is the name of a topic as the cluster knows it; critical lanes have
+// criticalSuffix besides.
 func (c *Config) topic(name string) string {
 	if broker.IsRowTopic(name) {
 		return fmt.Sprintf("%s.%s", c.generation(), name)

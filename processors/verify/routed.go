@@ -29,9 +29,15 @@ type frame struct {
 	next     int                // first row that is not compared yet
 }
 
-// readFrame decodes a message of rows.
+// readFrame decodes a message of rows. A control record, which may stand in a
+// topic that processors read, is a frame of nobody's.
 func readFrame(of broker.Log, m broker.Message) (f *frame, err error) {
 	f = &frame{position: m.Position}
+	if of.Topic == broker.TaskFacts || of.Topic == broker.SpendDeltas {
+		if fingerprint, _ := schemas.MessageFingerprint(m.Payload); schemas.FingerprintName(fingerprint) == "Control" {
+			return f, nil
+		}
+	}
 	switch of.Topic {
 	case broker.Enriched:
 		var d schemas.EnrichedFrame
@@ -39,6 +45,22 @@ func readFrame(of broker.Log, m broker.Message) (f *frame, err error) {
 		f.RowHeader, f.facts, f.rows = d.Header, d.Rows, encoded(d.Rows)
 	case broker.Findings:
 		var d schemas.FindingFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.Tasks:
+		var d schemas.TaskFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.Spend:
+		var d schemas.SpendFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.TaskFacts:
+		var d schemas.TaskFactFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.SpendDeltas:
+		var d schemas.SpendDeltaFrame
 		err = d.DecodeMessage(m.Payload)
 		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
 	case broker.DeadLetters:

@@ -244,9 +244,11 @@ func (p *partition) open(ctx context.Context) error {
 func rowLogs(partition int) []broker.Log {
 	var logs []broker.Log
 	for _, topic := range broker.RowTopics() {
-		logs = append(logs, broker.Log{Topic: topic, Partition: partition})
+		for _, lane := range broker.Lanes(topic) {
+			logs = append(logs, broker.Log{Topic: topic, Partition: partition, Lane: lane})
+		}
 	}
-	return append(logs, broker.Log{Topic: broker.Findings, Partition: partition, Lane: schemas.LaneCritical})
+	return logs
 }
 
 // commit verifies the commit that comes next.
