@@ -70,7 +70,7 @@ take its times from either. It reads the input twice.`,
 
 func importFlags(c *cobra.Command, o *importOptions) {
 	o.place.flags(c)
-	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, deadletters.ndjson; and for tasks.ndjson, a line for each task of the rows that there are")
+	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, spend.ndjson, deadletters.ndjson; and for tasks.ndjson, a line for each task of the rows that there are")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
@@ -168,7 +168,9 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 		return nil, cause(ctx, err)
 	}
 	if o.out != "" {
-		sink, err := files.New(o.out, delivery.Topics...)
+		// tasks.ndjson is not the topic's file: writeTasks makes it anew each time.
+		topics := slices.DeleteFunc(slices.Clone(delivery.Topics), func(topic string) bool { return topic == broker.Tasks })
+		sink, err := files.New(o.out, topics...)
 		if err != nil {
 			return nil, err
 		}

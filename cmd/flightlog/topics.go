@@ -33,27 +33,34 @@ type topic struct {
 	processor       string // that reads it, empty = none with a place of its own
 }
 
-var (
-	oneLane  = []schemas.Lane{schemas.LaneNormal}
-	twoLanes = []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical}
-)
-
 // topics are all topics, the public ones first.
 func topics() []topic {
-	return []topic{
-		{Name: broker.Enriched, Public: true, Holds: "signed rows, one per fact version", Lanes: oneLane,
+	all := []topic{
+		{Name: broker.Enriched, Public: true, Holds: "signed rows, one per fact version",
 			record: schemas.EnrichedFingerprint, message: schemas.EnrichedFrameFingerprint},
-		{Name: broker.Findings, Public: true, Holds: "what detectors report, as signed rows", Lanes: twoLanes,
+		{Name: broker.Findings, Public: true, Holds: "what detectors report, as signed rows",
 			record: schemas.FindingFingerprint, message: schemas.FindingFrameFingerprint},
-		{Name: broker.Events, Holds: "events as producers sent them, and control records", Lanes: twoLanes,
+		{Name: broker.Tasks, Public: true, Holds: "what became of each task, as signed rows",
+			record: schemas.TaskFingerprint, message: schemas.TaskFrameFingerprint},
+		{Name: broker.Spend, Public: true, Holds: "what was spent by minute, hour and day, as increments",
+			record: schemas.SpendFingerprint, message: schemas.SpendFrameFingerprint},
+		{Name: broker.Events, Holds: "events as producers sent them, and control records",
 			record: schemas.EventFingerprint, message: schemas.FrameFingerprint, processor: sessions.New().Name()},
-		{Name: broker.DeadLetters, Holds: "what could not be processed, and why", Lanes: oneLane,
+		{Name: broker.DeadLetters, Holds: "what could not be processed, and why",
 			record: schemas.DeadLetterFingerprint, message: schemas.DeadLetterFrameFingerprint},
-		{Name: broker.Closed, Holds: "archived state of closed sessions", Lanes: oneLane,
+		{Name: broker.Closed, Holds: "archived state of closed sessions",
 			record: schemas.ClosedFingerprint, message: schemas.ClosedFrameFingerprint},
-		{Name: broker.Config, Holds: "every version of rules, prices and directory", Lanes: oneLane,
+		{Name: broker.TaskFacts, Holds: "what sessions contribute to tasks",
+			record: schemas.TaskFactFingerprint, message: schemas.TaskFactFrameFingerprint, processor: "tasks"},
+		{Name: broker.SpendDeltas, Holds: "what commits add to spend",
+			record: schemas.SpendDeltaFingerprint, message: schemas.SpendDeltaFrameFingerprint, processor: "spend"},
+		{Name: broker.Config, Holds: "every version of rules, prices and directory",
 			record: schemas.ConfigFingerprint, message: schemas.ConfigFingerprint},
 	}
+	for i := range all {
+		all[i].Lanes = broker.Lanes(all[i].Name)
+	}
+	return all
 }
 
 func topicNames() (names []string) {
@@ -302,6 +309,22 @@ func lastRow(message []byte) (json.RawMessage, error) {
 		var f schemas.FindingFrame
 		err := f.DecodeMessage(message)
 		return lastOf(f.Rows, (*schemas.Finding).AppendJSON), err
+	case "TaskFrame":
+		var f schemas.TaskFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.Task).AppendJSON), err
+	case "SpendFrame":
+		var f schemas.SpendFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.Spend).AppendJSON), err
+	case "TaskFactFrame":
+		var f schemas.TaskFactFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.TaskFact).AppendJSON), err
+	case "SpendDeltaFrame":
+		var f schemas.SpendDeltaFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.SpendDelta).AppendJSON), err
 	case "DeadLetterFrame":
 		var f schemas.DeadLetterFrame
 		err := f.DecodeMessage(message)

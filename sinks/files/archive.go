@@ -16,7 +16,7 @@ import (
 )
 
 // ArchiveTopics are the topics that an archive can hold.
-var ArchiveTopics = []string{broker.Events, broker.Enriched, broker.Findings, broker.DeadLetters}
+var ArchiveTopics = append([]string{broker.Events}, delivery.Topics...)
 
 // ArchiveName is the file by which the folder of an archive is known: its
 // checkpoint.
@@ -344,14 +344,18 @@ func (a *archive) Close() error {
 	return errors.Join(errs...)
 }
 
-// occurredAt is the time of a row that Rows goes by: occurred_at, of a finding
-// first_seen.
+// occurredAt is the time of a row that Rows goes by: occurred_at, of a finding or
+// task first_seen, of spend pane_start.
 func occurredAt(r *delivery.Row) int64 {
 	switch {
 	case r.Enriched != nil:
 		return r.Enriched.OccurredAt
 	case r.Finding != nil:
 		return r.Finding.FirstSeen
+	case r.Task != nil:
+		return r.Task.FirstSeen
+	case r.Spend != nil:
+		return r.Spend.PaneStart
 	}
 	return r.DeadLetter.OccurredAt
 }
@@ -363,6 +367,10 @@ func appendRow(b []byte, r *delivery.Row) []byte {
 		return r.Enriched.AppendAvro(b)
 	case r.Finding != nil:
 		return r.Finding.AppendAvro(b)
+	case r.Task != nil:
+		return r.Task.AppendAvro(b)
+	case r.Spend != nil:
+		return r.Spend.AppendAvro(b)
 	}
 	return r.DeadLetter.AppendAvro(b)
 }

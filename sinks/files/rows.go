@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
-	"github.com/flightlog/flightlog/schemas"
 	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
@@ -108,9 +107,8 @@ func (r *rows) Close() error {
 func logsOf(topics []string, partitions int) (logs []broker.Log) {
 	for _, topic := range topics {
 		for p := range partitions {
-			logs = append(logs, broker.Log{Topic: topic, Partition: p})
-			if topic == broker.Events || topic == broker.Findings {
-				logs = append(logs, broker.Log{Topic: topic, Partition: p, Lane: schemas.LaneCritical})
+			for _, lane := range broker.Lanes(topic) {
+				logs = append(logs, broker.Log{Topic: topic, Partition: p, Lane: lane})
 			}
 		}
 	}
