@@ -79,3 +79,13 @@ func TestTheHeadOfRowsIsReadForEveryTopicOfRows(t *testing.T) {
 		t.Error("events hold rows")
 	}
 }
+
+func TestWhatProcessorsReadAndFindingsHaveACriticalLane(t *testing.T) {
+	two := map[string]bool{broker.Events: true, broker.Findings: true, broker.TaskFacts: true, broker.SpendDeltas: true}
+	for _, topic := range append(broker.RowTopics(), broker.Events, broker.Config) {
+		lanes := broker.Lanes(topic)
+		if lanes[0] != schemas.LaneNormal || len(lanes) > 1 != two[topic] || len(lanes) > 1 && lanes[1] != schemas.LaneCritical {
+			t.Errorf("%s has the lanes %v", topic, lanes)
+		}
+	}
+}
