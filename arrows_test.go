@@ -36,8 +36,6 @@ var arrows = map[string]struct{ code, tests []string }{
 	"processors":           {[]string{"schemas", "broker"}, []string{"loadtest/recordings"}},
 	"processors/pricing":   {[]string{"schemas"}, []string{"loadtest/recordings"}},
 	"processors/detectors": {[]string{"schemas"}, []string{"loadtest/recordings"}},
-	"processors/spend":     {[]string{"schemas"}, []string{"loadtest/recordings"}},
-	"processors/tasks":     {[]string{"schemas"}, []string{"loadtest/recordings"}},
 	"processors/directory": {[]string{"schemas"}, []string{"loadtest/recordings"}},
 	"sinks":                {[]string{"schemas", "broker"}, []string{"loadtest/recordings"}},
 	"loadtest":             {[]string{"schemas", "broker", "producers", "processors", "sinks"}, nil},
@@ -53,7 +51,7 @@ var arrows = map[string]struct{ code, tests []string }{
 var wired = []string{"broker/jetstream", "broker/kafka", "broker/memory", "broker/simulated", "broker/brokertest"}
 
 // pure are the rooms that hold rules only: no clock, no I/O.
-var pure = []string{"processors/pricing", "processors/directory", "processors/detectors", "processors/spend", "processors/tasks"}
+var pure = []string{"processors/pricing", "processors/directory", "processors/detectors"}
 
 func within(name, folder string) bool { return name == folder || strings.HasPrefix(name, folder+"/") }
 

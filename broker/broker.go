@@ -19,12 +19,16 @@ import (
 // Topics that every installation has. Names are part of the contract with
 // readers (DESIGN §3).
 const (
-	Events      = "events"      // two lanes; frames of events and control records
-	Enriched    = "enriched"    // signed rows, one per fact version
-	Findings    = "findings"    // detector results; two lanes
-	DeadLetters = "deadletters" // what could not be processed, and why
-	Closed      = "closed"      // internal: state that was archived, to come back by a reload
-	Config      = "config"      // every version of rules, prices and directory; one partition
+	Events      = "events"       // two lanes; frames of events and control records
+	Enriched    = "enriched"     // signed rows, one per fact version
+	Findings    = "findings"     // detector results; two lanes
+	DeadLetters = "deadletters"  // what could not be processed, and why
+	Tasks       = "tasks"        // signed rows of task records
+	Spend       = "spend"        // increments of window panes
+	TaskFacts   = "task-facts"   // internal: what a session contributes to a task; two lanes
+	SpendDeltas = "spend-deltas" // internal: what a commit adds to spend; two lanes
+	Closed      = "closed"       // internal: state that was archived, to come back by a reload
+	Config      = "config"       // every version of rules, prices and directory; one partition
 )
 
 // The three ways in which a broker call fails. Every error of an

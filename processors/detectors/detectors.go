@@ -38,6 +38,8 @@ const (
 	FalseClaim       = "false_claim"
 	MissingTelemetry = "missing_telemetry"
 	UnpricedModel    = "unpriced_model"
+	SpendSpike       = "spend_spike"
+	BudgetExceeded   = "budget_exceeded"
 )
 
 // Finding is what a detector has found in a session. Its identity is (session,

@@ -295,7 +295,7 @@ func isDuration(least, most time.Duration) check {
 
 // Kinds are all kinds of findings that rules are for, in order.
 var Kinds = []string{RepeatedRetries, Loop, LongApproval, ProtectedPath, Secret, NetworkInstall, PermissionBypass, CriticalCommand,
-	TestTamper, RedTests, FalseClaim, MissingTelemetry, UnpricedModel}
+	TestTamper, RedTests, FalseClaim, MissingTelemetry, UnpricedModel, SpendSpike, BudgetExceeded}
 
 // own are settings that a kind has besides enabled and severity.
 var own = map[string]map[string]check{
@@ -304,7 +304,19 @@ var own = map[string]map[string]check{
 	LongApproval:     {"after": isDuration(time.Second, 7*24*time.Hour)},
 	MissingTelemetry: {"after": isDuration(time.Second, 24*time.Hour)},
 	CriticalCommand:  {"commands": isList},
-	ProtectedPath:    {},
+	SpendSpike:       {"factor": isCount(2, 1000), "floor_usd": isCount(0, 1_000_000), "samples": isCount(3, 28)},
+	BudgetExceeded: {"budgets": func(n *yaml.Node, v value) string {
+		if err := isList(n, v); err != "" {
+			return err
+		}
+		for _, text := range v.list {
+			if _, err := parseBudget(text); err != nil {
+				return err.Error()
+			}
+		}
+		return ""
+	}},
+	ProtectedPath: {},
 }
 
 // settingOf is the check of a setting, or the names below a path that is none.
@@ -439,6 +451,8 @@ type Settings struct {
 	turnRules turnRules
 	approval  int64 // µs
 	telemetry int64 // µs
+	spike     Spike
+	budgets   []Budget
 	classes   []pathClass
 	commands  []string
 }
@@ -481,6 +495,12 @@ func (r *Rules) resolve(at Place) *Settings {
 	s := &Settings{Owner: values["owner"].text, RulesVersion: r.version}
 	s.turnRules = turnRules{number("repeated_retries.attempts"), number("loop.single"), number("loop.repetitions"), duration("loop.wait")}
 	s.approval, s.telemetry = duration("long_approval.after"), duration("missing_telemetry.after")
+	s.spike = Spike{Factor: number("spend_spike.factor"), FloorNanoUsd: number("spend_spike.floor_usd") * 1e9, Samples: int(number("spend_spike.samples"))}
+	for _, text := range values["budget_exceeded.budgets"].list {
+		if b, err := parseBudget(text); err == nil {
+			s.budgets = append(s.budgets, b)
+		}
+	}
 	s.commands = values["critical_command.commands"].list
 	for i, kind := range Kinds {
 		s.disabled[i] = values[kind+".enabled"].text == "false"

@@ -36,7 +36,7 @@ func NewHarness(processor Processor, now int64) *Harness {
 	if err := cfg.setDefaults(); err != nil {
 		panic(err)
 	}
-	cfg.Committed = h.committed
+	cfg.Committed, cfg.partitions = h.committed, 1
 	h.p = newPartition(cfg, 0)
 	h.p.owner = alone{}
 	return h

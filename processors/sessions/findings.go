@@ -1,12 +1,11 @@
 package sessions
 
 import (
-	"bytes"
 	"math/bits"
 	"slices"
 
-	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/detectors"
+	"github.com/flightlog/flightlog/processors/findings"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -41,13 +40,11 @@ type testRuns struct {
 // finding is the record of a finding.
 type finding struct {
 	detectors.Finding
-	id        schemas.Id
-	rules     int64  // version that it was found by
-	row       []byte // last published +1 row; nil if none stands
-	version   int64
-	published int64 // append time, µs
-	due       int64
-	changed   bool
+	findings.Said
+	id      schemas.Id
+	rules   int64 // version that it was found by
+	due     int64
+	changed bool
 }
 
 // host is the record of a host: when its sessions last had a witness, µs.
@@ -59,13 +56,7 @@ type host struct {
 }
 
 // rules are a version of the rules.
-func (x *fold) rules(version int64) *detectors.Rules {
-	r := configured(x, "rules", version, detectors.Parse)
-	if r != nil {
-		return r
-	}
-	return detectors.Builtin()
-}
+func (x *fold) rules(version int64) *detectors.Rules { return x.ruleTexts.Rules(version, x.tx.Config) }
 
 // rulesAt are the rules that an event goes by that was appended at a time.
 func (x *fold) rulesAt(appended int64) *detectors.Rules {
@@ -216,7 +207,7 @@ func (x *fold) observeRow(s *session, f *fact, r *schemas.Enriched, ok bool) {
 		if n := x.findingOf(s, id); n != nil {
 			before := n.Finding
 			before.Evidence = slices.Clone(before.Evidence)
-			if n.row != nil && n.State == schemas.FindingStateOpen {
+			if n.Row != nil && n.State == schemas.FindingStateOpen {
 				before.Merge(now[i])
 			} else {
 				before = now[i]
@@ -536,11 +527,11 @@ func (x *fold) find(s *session, n *finding, now detectors.Finding) {
 	}
 	n.Finding, n.changed = now, true
 	switch {
-	case n.version == 0 || before.State != now.State || before.Severity != now.Severity:
+	case n.Version == 0 || before.State != now.State || before.Severity != now.Severity:
 		x.publishFinding(s, n)
 	case before.Count != now.Count || before.Last != now.Last || before.Cost != now.Cost:
 		if n.due == 0 {
-			n.due = max(x.tx.Now(), n.published+nextVersion)
+			n.due = max(x.tx.Now(), n.Published+nextVersion)
 		}
 	}
 }
@@ -553,35 +544,12 @@ func (x *fold) publishFinding(s *session, n *finding) {
 	if n.By == nil {
 		n.By = x.rules(n.rules).For(detectors.Place{Repo: s.texts[sRepo].value, Workflow: s.texts[sWorkflow].value})
 	}
-	r := schemas.Finding{FindingId: n.id, Generation: x.tx.Generation(), Sign: 1}
+	r := schemas.Finding{FindingId: n.id}
 	x.placeFinding(s, n, &r)
 	n.Fill(&r)
-	r.Cap()
-	var last schemas.Finding
-	if n.row != nil {
-		if _, err := last.DecodeAvro(n.row); err != nil {
-			panic(err)
-		}
-		r.RowId, r.Version = last.RowId, last.Version
-		if bytes.Equal(r.AppendAvro(nil), n.row) {
-			return
-		}
+	if n.Said.Say(x.tx, &r, func() bool { return s.urgent(x.tx.Now()) }) {
+		n.changed = true
 	}
-	n.version++
-	n.published, n.changed = x.tx.Now(), true
-	emit := x.tx.Emit
-	if r.Severity == schemas.SeverityCritical && s.urgent(x.tx.Now()) {
-		emit = x.tx.EmitCritical
-	}
-	if n.row != nil {
-		last.Sign, last.Version = -1, n.version
-		last.RowId = schemas.RowID(last.Generation, n.id, n.version, -1)
-		emit(broker.Findings, last.AppendAvro(nil))
-	}
-	r.Version = n.version
-	r.RowId = schemas.RowID(r.Generation, n.id, n.version, 1)
-	n.row = r.AppendAvro(nil)
-	emit(broker.Findings, n.row)
 }
 
 // placeFinding fills who and where from the last fact of the evidence.

@@ -229,6 +229,14 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 	if !s.said {
 		s.said, s.changed = true, true
 	}
+	if f.kind == schemas.KindModelRequest {
+		if f.row != nil && f.spent { // rows of before there was spend were not told of
+			x.addSpend(last, -1)
+		}
+		if f.spent = ok; ok {
+			x.addSpend(row, 1)
+		}
+	}
 	if f.row != nil {
 		last.Sign, last.Version, last.EventId = -1, f.version, f.cause
 		last.RowId = schemas.RowID(last.Generation, f.key, f.version, -1)

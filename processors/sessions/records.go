@@ -85,6 +85,7 @@ type fact struct {
 	version     int64      // of the last version
 	cause       schemas.Id // event that changed it last
 	row         []byte     // last published +1 row, encoded; nil if none stands
+	spent       bool       // what it cost was told to the processor spend
 	texts       [texts]text
 	numbers     [numbers]number
 	changed     bool // must be put
@@ -340,7 +341,11 @@ func (f *fact) encode() []byte {
 			e.int(n.at)
 		}
 	}
-	return append(e, 0)
+	e = append(e, 0)
+	if f.spent {
+		e.bool(true)
+	}
+	return e
 }
 
 func (f *fact) decode(b []byte) error {
@@ -367,6 +372,7 @@ func (f *fact) decode(b []byte) error {
 			f.numbers[i-1] = n
 		}
 	}
+	f.spent = len(d.b) > 0 && d.byte() != 0
 	return d.err()
 }
 
@@ -489,24 +495,24 @@ func (n *finding) encode() []byte {
 	e := encoder{recordVersion}
 	e.id(n.id)
 	e.int(n.rules)
-	e.int(n.version)
-	e.int(n.published)
+	e.int(n.Version)
+	e.int(n.Published)
 	e.int(n.due)
 	e.uint(schemas.FindingFingerprint)
-	e.bytes(n.row)
+	e.bytes(n.Row)
 	return n.Append(e)
 }
 
 func (n *finding) decode(b []byte) error {
 	d := decoder{b: b}
 	d.version()
-	n.id, n.rules, n.version, n.published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
+	n.id, n.rules, n.Version, n.Published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
 	row, err := schemas.Resolve(d.uint(), schemas.FindingFingerprint, d.take(d.uint()))
 	if err != nil || d.bad {
 		return errors.Join(err, d.err())
 	}
-	if n.row = nil; len(row) > 0 {
-		n.row = append([]byte(nil), row...)
+	if n.Row = nil; len(row) > 0 {
+		n.Row = append([]byte(nil), row...)
 	}
 	return n.Decode(d.b)
 }

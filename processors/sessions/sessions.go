@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -25,11 +26,13 @@ type Processor struct {
 	folds          sync.Pool // overlays that ended
 	facts          sync.Pool // their facts, which are large
 	configurations sync.Map  // by configuration, parsed
+	ruleTexts      *detectors.Cache
 }
 
 // New makes the processor.
 func New() *Processor {
 	return &Processor{
+		ruleTexts: detectors.NewCache(),
 		folds: sync.Pool{New: func() any {
 			return &fold{open: map[string]any{}, parsedTexts: map[configuration]any{}}
 		}},
@@ -65,7 +68,8 @@ type fold struct {
 	parsedTexts map[configuration]any
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
-	saying     bool // said is the row of a fact that is being judged
+	spend      map[spendKey]*schemas.SpendDelta // of the rows so far
+	saying     bool                             // said is the row of a fact that is being judged
 }
 
 type record interface{ decode([]byte) error }
@@ -312,6 +316,7 @@ func (x *fold) End() {
 			x.keep(key, r.changed, r.due, r.encode)
 		}
 	}
+	x.emitSpend()
 	clear(x.open)
 	clear(x.parsedTexts)
 	x.order, x.tx = x.order[:0], nil
