@@ -47,7 +47,7 @@ func (h *Harness) committed(c *schemas.Commit) {
 	for i := range c.Outputs {
 		if o := &c.Outputs[i]; o.Topic == broker.Closed {
 			h.closed = append(h.closed, broker.Message{Position: uint64(len(h.closed) + 1), AppendedAt: c.Now,
-				Payload: broker.AppendRows(nil, o.Topic, &schemas.RowHeader{FirstCommit: c.CommitNumber, LastCommit: c.CommitNumber}, o.Rows)})
+				Payload: broker.AppendRows(nil, o.Topic, &schemas.RowHeader{Processor: h.p.cfg.Processor.Name(), FirstCommit: c.CommitNumber, LastCommit: c.CommitNumber}, o.Rows)})
 		}
 	}
 }

@@ -610,7 +610,7 @@ func (p *partition) reload(ctx context.Context, id schemas.Id) error {
 		return err
 	}
 	log := broker.Log{Topic: broker.Closed, Partition: p.number}
-	parts, err := findParts(ctx, p.cfg.Broker, log, st)
+	parts, err := findParts(ctx, p.cfg.Broker, log, p.cfg.Processor.Name(), st)
 	if err != nil {
 		return fmt.Errorf("cannot reload from %s/%d: %w", log.Topic, log.Partition, err)
 	}

@@ -18,6 +18,7 @@ import (
 //	t session turn      the calls of a run between two prompts, for the detectors
 //	w session page      the session's turns, pageSize to a record
 //	q session           the session's test runs, for the detectors
+//	c session           what it contributes to its tasks, as was told last
 //	n session finding   a finding and its last published row
 //	v session page      the session's findings, pageSize to a record
 //	h host              which witnesses the sessions of a host have
@@ -32,6 +33,7 @@ const (
 	turnKind     = 't'
 	turnsKind    = 'w'
 	testsKind    = 'q'
+	toldKind     = 'c'
 	findingKind  = 'n'
 	findingsKind = 'v'
 	hostKind     = 'h'
@@ -60,6 +62,7 @@ func findingsKey(s schemas.Id, page int64) string { return pagesKey(findingsKind
 
 func turnKey(s, t schemas.Id) string    { return string(turnKind) + string(s[:]) + string(t[:]) }
 func testsKey(s schemas.Id) string      { return string(testsKind) + string(s[:]) }
+func toldKey(s schemas.Id) string       { return string(toldKind) + string(s[:]) }
 func findingKey(s, f schemas.Id) string { return string(findingKind) + string(s[:]) + string(f[:]) }
 func hostKey(h schemas.Id) string       { return string(hostKind) + string(h[:]) }
 func seenKey(f schemas.Id) string       { return string(seenKind) + string(f[:]) }
@@ -121,6 +124,7 @@ type session struct {
 	otherMode  int64        // occurred_at of its first call in a mode in which somebody is asked, µs
 	criticalAt int64        // append time at which the minute began in which critical findings are counted
 	criticals  int64        // of that minute
+	tasksAt    int64        // append time at which its tasks are told, 0 = nothing is new
 	openTurns  []schemas.Id // with open findings
 	pending    []schemas.Id // permission requests that are open
 	texts      [sessionTexts]text
@@ -130,7 +134,7 @@ type session struct {
 // due is when the session wants to be looked at.
 func (s *session) due() int64 {
 	due := s.endAt
-	for _, at := range [...]int64{s.sweepAt, s.closeAt} {
+	for _, at := range [...]int64{s.sweepAt, s.closeAt, s.tasksAt} {
 		if due == 0 || at != 0 && at < due {
 			due = at
 		}
@@ -400,7 +404,7 @@ func (s *session) encode() []byte {
 	e.int(s.first)
 	e.int(s.compared)
 	e.bool(s.related)
-	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.criticalAt, s.criticals} {
+	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.criticalAt, s.criticals, s.tasksAt} {
 		e.int(v)
 	}
 	e.ids(s.openTurns)
@@ -424,7 +428,7 @@ func (s *session) decode(b []byte) error {
 		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
 	}
 	if len(d.b) > 0 { // of before there were detectors
-		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.criticalAt, &s.criticals} {
+		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.criticalAt, &s.criticals, &s.tasksAt} {
 			*v = d.int()
 		}
 		s.openTurns, s.pending = d.ids(), d.ids()

@@ -306,6 +306,10 @@ func (x *fold) End() {
 			if r.changed {
 				x.tx.Put(key, r.encode(), 0)
 			}
+		case *contributed:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
 		case *finding:
 			if r.changed {
 				x.tx.Put(key, r.encode(), r.due)
