@@ -92,15 +92,24 @@ type session struct {
 func (b Batch) Rows(events []Input) []schemas.Enriched {
 	var rows []schemas.Enriched
 	for _, s := range sessionsOf(events) {
-		for _, f := range s.facts {
-			if row, ok := b.row(s, f); ok {
-				rows = append(rows, row)
-			}
+		for _, r := range b.rows(s) {
+			rows = append(rows, *r)
 		}
 	}
 	slices.SortFunc(rows, func(a, b schemas.Enriched) int {
 		return cmp.Or(cmp.Compare(a.Org, b.Org), cmp.Compare(a.SessionId, b.SessionId), bytes.Compare(a.FactKey[:], b.FactKey[:]))
 	})
+	return rows
+}
+
+// rows are those of a session, in any order.
+func (b Batch) rows(s *session) (rows []*schemas.Enriched) {
+	for _, f := range s.facts {
+		if row, ok := b.row(s, f); ok {
+			rows = append(rows, &row)
+		}
+	}
+	countAttempts(rows)
 	return rows
 }
 
