@@ -49,7 +49,7 @@ const start = int64(1_795_400_000_000_000)
 // process brings events through the sessions processor until every session has
 // ended, and gives what it was given and every row that it said. Events without
 // a pause between them share a frame.
-func process(t testing.TB, events []sent, end ending) (given []Input, said []schemas.Enriched, batch Batch) {
+func process(t testing.TB, events []sent, end ending) (given []Input, said []schemas.Enriched, findings []schemas.Finding, batch Batch) {
 	t.Helper()
 	h := engine.NewHarness(sessions.New(), start)
 	batch = Batch{Prices: []Version[*Prices]{{1, 0, builtinPrices(t)}}, Generation: 1}
@@ -105,13 +105,19 @@ func process(t testing.TB, events []sent, end ending) (given []Input, said []sch
 		check(err)
 		said = append(said, r)
 	}
-	return given, said, batch
+	for _, encoded := range h.Rows(broker.Findings) {
+		var f schemas.Finding
+		_, err := f.DecodeAvro(encoded)
+		check(err)
+		findings = append(findings, f)
+	}
+	return given, said, findings, batch
 }
 
 // agree checks the processor against the reference and says whether they agree.
 func agree(t testing.TB, what string, events []sent, end ending) bool {
 	t.Helper()
-	given, said, batch := process(t, events, end)
+	given, said, _, batch := process(t, events, end)
 	want := batch.Rows(given)
 	final, problems := Final(said)
 	problems = append(problems, Compare(want, final)...)
