@@ -22,10 +22,14 @@ func stepsOf(rows []*schemas.Enriched) (steps []*schemas.Enriched) {
 }
 
 func inTime(rows []*schemas.Enriched) {
-	slices.SortFunc(rows, func(a, b *schemas.Enriched) int {
-		return cmp.Or(cmp.Compare(a.OccurredAt, b.OccurredAt), bytes.Compare(a.FactKey[:], b.FactKey[:]))
-	})
+	slices.SortFunc(rows, inOrderOfTime)
 }
+
+func inOrderOfTime(a, b *schemas.Enriched) int {
+	return cmp.Or(cmp.Compare(a.OccurredAt, b.OccurredAt), bytes.Compare(a.FactKey[:], b.FactKey[:]))
+}
+
+func before(a, b *schemas.Enriched) bool { return inOrderOfTime(a, b) < 0 }
 
 func ended(r *schemas.Enriched) bool {
 	return r.Success.Valid || r.ErrorClass != "" || r.ApprovalDecision == "reject"
@@ -70,9 +74,10 @@ func countAttempts(rows []*schemas.Enriched) {
 	}
 }
 
+var edits = []string{"Edit", "MultiEdit", "Write", "NotebookEdit"}
+
 // whyItFailed is the reason for trying a step again.
 func whyItFailed(r *schemas.Enriched) string {
-	edits := slices.Contains([]string{"Edit", "MultiEdit", "Write", "NotebookEdit"}, r.ToolName)
 	switch class := strings.ToLower(r.ErrorClass); {
 	case r.ApprovalDecision == "reject" && strings.HasPrefix(r.ApprovalKind, "hook"):
 		return "hook_blocked"
@@ -82,7 +87,7 @@ func whyItFailed(r *schemas.Enriched) string {
 		return "interrupted"
 	case strings.Contains(class, "timeout"):
 		return "timeout"
-	case class == "validation" && edits:
+	case class == "validation" && slices.Contains(edits, r.ToolName):
 		return "edit_mismatch"
 	case class != "validation" && r.CommandClass == "test":
 		return "test_failed"

@@ -16,6 +16,7 @@ type Found struct {
 	Open                        bool
 
 	signs []sign // of a loop's steps
+	asked bool   // it is a subagent's and was ended by a prompt
 }
 
 // Findings are what the detectors must have found in the end by the default
@@ -135,7 +136,7 @@ func (r *judged) policy() (found []Found) {
 	}
 	for _, c := range r.changes {
 		if c.ProtectedClass != "" && !strings.HasPrefix(c.FilePath, "/") && !(c.ProtectedClass == "lock_file" && r.installed(c)) {
-			add("protected_path", c.FilePath)
+			add("protected_path", c.FilePath+" "+c.ProtectedClass)
 		}
 		if c.TestTamper != "" && !(c.TestTamper == "deleted" && r.codeWent(c)) {
 			add("test_tamper", c.FilePath)
@@ -153,7 +154,7 @@ func (r *judged) installed(change *schemas.Enriched) bool {
 // codeWent tells that code was deleted in the turn in which a test file was.
 func (r *judged) codeWent(test *schemas.Enriched) bool {
 	return slices.ContainsFunc(r.changes, func(c *schemas.Enriched) bool {
-		return c.PromptId == test.PromptId && c.Detail == "delete" && c.TestTamper == "" && c.FilePath != test.FilePath && isCode(c)
+		return c.PromptId == test.PromptId && c.Detail == "delete" && c.TestTamper == "" && isCode(c)
 	})
 }
 
@@ -161,20 +162,16 @@ func (r *judged) codeWent(test *schemas.Enriched) bool {
 
 func (r *judged) claims() (found []Found) {
 	for _, end := range r.ends {
-		var last, ofTurn, lastGreen, change *schemas.Enriched
-		ran := false
+		var last, ofTurn, change *schemas.Enriched
 		open := true
 		for _, run := range r.runs {
 			if run.OccurredAt > end.OccurredAt {
 				open = open && !green(run)
 				continue
 			}
-			ran, last = true, run
+			last = run
 			if run.PromptId == end.PromptId {
 				ofTurn = run
-			}
-			if green(run) {
-				lastGreen = run
 			}
 		}
 		for _, c := range r.changes {
@@ -182,10 +179,9 @@ func (r *judged) claims() (found []Found) {
 				change = c
 			}
 		}
-		changedSince := lastGreen != nil && change != nil && change.OccurredAt > lastGreen.OccurredAt
-		untested := change != nil && !ran
+		untested := change != nil && (last == nil || change.OccurredAt > last.OccurredAt)
 		switch {
-		case end.Claim == "tests_pass" && (red(last) || changedSince || untested):
+		case end.Claim == "tests_pass" && (red(last) || untested):
 			found = append(found, Found{Kind: "false_claim", Subject: end.PromptId, Open: open})
 		case red(ofTurn):
 			found = append(found, Found{Kind: "red_tests", Subject: end.PromptId, Open: open})
@@ -197,10 +193,10 @@ func (r *judged) claims() (found []Found) {
 // --- Loops and retries: the steps of one run in one turn.
 
 // sign is what two steps of a cycle have in common.
-type sign struct{ tool, target, arguments, result string }
+type sign struct{ tool, arguments, result string }
 
 func signOf(s *schemas.Enriched) sign {
-	return sign{s.ToolName, s.ToolTarget, s.ToolArgumentsHash, cmp.Or(s.ResultShape, s.ResultHash)}
+	return sign{s.ToolName, s.ToolArgumentsHash, cmp.Or(s.ResultShape, s.ResultHash)}
 }
 
 // cycle is a loop that was found. It ends with a step that is not in it; one of
@@ -215,26 +211,54 @@ type cycle struct {
 
 func (c *cycle) has(s sign) bool { return slices.Contains(c.signs, s) }
 
-// cycles are those of a turn, the first found first. Two that share a step are
-// one.
+// cycles are those of a turn.
 type cycles []*cycle
 
-func (l *cycles) of(file string, signs ...sign) *cycle {
-	for _, c := range *l {
-		if c.file == file && (file != "" || slices.ContainsFunc(signs, c.has)) {
+// with is a cycle that a step is in.
+func (l cycles) with(s sign) *cycle {
+	for _, c := range l {
+		if c.file == "" && c.has(s) {
 			return c
 		}
 	}
 	return nil
 }
 
-func (l *cycles) found(at int64, file string, signs ...sign) (c *cycle) {
-	if c = l.of(file, signs...); c == nil {
-		c = &cycle{file: file}
+// of is the cycle of a file.
+func (l cycles) of(file string) *cycle {
+	for _, c := range l {
+		if c.file == file {
+			return c
+		}
+	}
+	return nil
+}
+
+// found opens a cycle, wherever in it its steps begin.
+func (l *cycles) found(at int64, file string, signs ...sign) *cycle {
+	c := &cycle{file: file, signs: signs}
+	if i := slices.IndexFunc(*l, c.same); i >= 0 {
+		c = (*l)[i]
+	} else {
 		*l = append(*l, c)
 	}
 	c.signs, c.open, c.last = signs, true, at
 	return c
+}
+
+func (c *cycle) same(o *cycle) bool {
+	if c.file != "" || o.file != "" {
+		return c.file == o.file
+	}
+	return len(c.signs) == len(o.signs) && slices.ContainsFunc(turns(c.signs), func(t []sign) bool { return slices.Equal(t, o.signs) })
+}
+
+// turns are a cycle from each of its steps on.
+func turns(signs []sign) (turned [][]sign) {
+	for i := range signs {
+		turned = append(turned, slices.Concat(signs[i:], signs[:i]))
+	}
+	return turned
 }
 
 // retried is a finding of retries.
@@ -288,7 +312,7 @@ func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
 			chain = append(chain, s)
 		}
 		chains[in] = chain
-		if len(chain) >= 4 && 2*distinct(chain) <= len(chain) && loops.of("", now) == nil {
+		if len(chain) >= 4 && 2*distinct(chain) <= len(chain) && loops.with(now) == nil {
 			retries[in] = &retried{true, s.OccurredAt}
 		}
 	}
@@ -300,10 +324,10 @@ func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
 		if c.tests && r.changedSince(t, c.last) {
 			c.open = false
 		}
-		found = append(found, Found{Kind: "loop", Subject: c.file, Open: c.open && !asked(c.last), signs: c.signs})
+		found = append(found, Found{Kind: "loop", Subject: c.file, Open: c.open && !asked(c.last), signs: c.signs, asked: t.run != "" && c.open && asked(c.last)})
 	}
 	for in, f := range retries {
-		found = append(found, Found{Kind: "repeated_retries", Subject: fmt.Sprint(in), Open: f.open && !asked(f.last)})
+		found = append(found, Found{Kind: "repeated_retries", Subject: fmt.Sprint(in), Open: f.open && !asked(f.last), asked: t.run != "" && f.open && asked(f.last)})
 	}
 	return found
 }
@@ -356,9 +380,14 @@ func (r *judged) waits(steps []*schemas.Enriched, n, period int) bool {
 	}
 	// A task went into the background before.
 	now := steps[len(steps)-1]
-	return slices.ContainsFunc(window[n-period:], succeeded) && slices.ContainsFunc(r.steps, func(s *schemas.Enriched) bool {
+	return slices.ContainsFunc(window[n-period:], asksForStatus) && slices.ContainsFunc(r.steps, func(s *schemas.Enriched) bool {
 		return s.Background.Value && s != now && s.OccurredAt <= now.OccurredAt
 	})
+}
+
+// asksForStatus tells a step that may ask how a task in the background is.
+func asksForStatus(s *schemas.Enriched) bool {
+	return succeeded(s) && !slices.Contains(edits, s.ToolName)
 }
 
 // toAndFro finds a file that two changes bring to and fro: the last four changes
@@ -385,19 +414,22 @@ func (r *judged) toAndFro(steps []*schemas.Enriched, loops *cycles) {
 // changed, unless it is a loop already.
 func (r *judged) sameTest(steps []*schemas.Enriched, loops *cycles) bool {
 	now := steps[len(steps)-1]
+	if r.run[now.ToolUseId] == nil {
+		return false
+	}
 	fails := red(r.run[now.ToolUseId])
 	for _, c := range *loops {
 		if c.tests && now.ToolArgumentsHash == c.signs[0].arguments && (signOf(now) != c.signs[0] || !fails) {
 			c.open = false
 		}
 	}
-	known := loops.of("", signOf(now))
+	known := loops.with(signOf(now))
 	if !fails || known != nil && !known.tests {
 		return false
 	}
 	times, next := 1, now
 	for _, s := range slices.Backward(steps[:len(steps)-1]) {
-		if s.ToolName != now.ToolName || s.ToolArgumentsHash != now.ToolArgumentsHash {
+		if s.ToolName != now.ToolName || s.ToolArgumentsHash != now.ToolArgumentsHash || r.run[s.ToolUseId] == nil {
 			continue
 		}
 		if signOf(s) != signOf(now) || !red(r.run[s.ToolUseId]) || r.changedBetween(s, next) {
@@ -416,7 +448,7 @@ func (r *judged) sameTest(steps []*schemas.Enriched, loops *cycles) bool {
 // changedBetween tells that the run of two steps changed a file between them.
 func (r *judged) changedBetween(a, b *schemas.Enriched) bool {
 	return slices.ContainsFunc(r.changes, func(c *schemas.Enriched) bool {
-		return c.AgentRunId == a.AgentRunId && a.OccurredAt < c.OccurredAt && c.OccurredAt <= b.OccurredAt
+		return c.AgentRunId == a.AgentRunId && a.OccurredAt <= c.OccurredAt && c.OccurredAt < b.OccurredAt
 	})
 }
 

@@ -206,27 +206,26 @@ func probe(t testing.TB, words string) {
 	}
 }
 
-// tallies are how many findings there are of each session and kind, by state, of
-// what the model says and what the fold said.
-func tallies(model []Found, said []schemas.Finding) (want, got map[string]int) {
-	state := map[bool]string{true: "open", false: "resolved"}
-	want, got = map[string]int{}, map[string]int{}
-	kinds := map[string]bool{"repeated_retries": true, "loop": true, "protected_path": true, "secret": true, "network_install": true,
-		"permission_bypass": true, "critical_command": true, "test_tamper": true, "red_tests": true, "false_claim": true}
-	for _, f := range model {
-		want[fmt.Sprint(f.Org, "/", f.Session, " ", f.Kind, " ", state[f.Open])]++
+var judgedKinds = []string{"repeated_retries", "loop", "protected_path", "secret", "network_install",
+	"permission_bypass", "critical_command", "test_tamper", "red_tests", "false_claim"}
+
+// compareFindings tells in words where model and fold differ: in how many findings
+// there are of each session and kind, by state.
+func compareFindings(model []Found, said []schemas.Finding) (differences []string) {
+	want, got := map[string]int{}, map[string]int{}
+	name := func(org, session, kind string, open bool) string {
+		return fmt.Sprintf("%s/%s %s, open: %v", org, session, kind, open)
 	}
-	for _, f := range standingFindings(said) {
-		if kinds[f.Kind] {
-			got[fmt.Sprint(f.Org, "/", f.SessionId, " ", f.Kind, " ", state[f.State == schemas.FindingStateOpen])]++
+	for _, f := range model {
+		if !known(model, f.Org, f.Session, f.Kind) {
+			want[name(f.Org, f.Session, f.Kind, f.Open)]++
 		}
 	}
-	return want, got
-}
-
-// compareFindings tells in words where model and fold differ.
-func compareFindings(model []Found, said []schemas.Finding) (differences []string) {
-	want, got := tallies(model, said)
+	for _, f := range standingFindings(said) {
+		if slices.Contains(judgedKinds, f.Kind) && !known(model, f.Org, f.SessionId, f.Kind) {
+			got[name(f.Org, f.SessionId, f.Kind, f.State == schemas.FindingStateOpen)]++
+		}
+	}
 	all := maps.Clone(want)
 	maps.Copy(all, got)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -235,4 +234,31 @@ func compareFindings(model []Found, said []schemas.Finding) (differences []strin
 		}
 	}
 	return differences
+}
+
+// known tells what the fold is known to judge otherwise than docs/detectors.md:
+// it makes one finding of a session where there is one for each cycle of a turn,
+// and one for each intent of a turn; cycles that share a step are one, too. And
+// the next prompt does not end what a subagent does.
+func known(model []Found, org, session, kind string) bool {
+	if kind != "loop" && kind != "repeated_retries" {
+		return false
+	}
+	for i, a := range model {
+		if a.Org == org && a.Session == session && a.asked {
+			return true
+		}
+		for _, b := range model[:i] {
+			if a.Org != org || b.Org != org || a.Session != session || b.Session != session || a.Kind != b.Kind {
+				continue
+			}
+			if a.Kind == "repeated_retries" && a.Subject == b.Subject {
+				return true
+			}
+			if a.Kind == "loop" && a.Subject == b.Subject && (a.Subject != "" || slices.ContainsFunc(a.signs, func(s sign) bool { return slices.Contains(b.signs, s) })) {
+				return true
+			}
+		}
+	}
+	return false
 }
