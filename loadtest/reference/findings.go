@@ -66,7 +66,7 @@ func newJudged(rows []*schemas.Enriched) *judged {
 				r.ends = append(r.ends, row)
 			}
 		case schemas.KindFileChange:
-			if succeeded(row) {
+			if succeeded(row) || !row.Success.Valid {
 				r.changes = append(r.changes, row)
 				r.changed[row.ToolUseId] = append(r.changed[row.ToolUseId], row)
 			}
@@ -111,13 +111,14 @@ func green(run *schemas.Enriched) bool { return run.TestOutcome == schemas.TestO
 var critical = []string{"terraform apply", "terraform destroy", "kubectl apply", "kubectl delete", "helm upgrade", "helm install",
 	"npm publish", "cargo publish", "docker push"}
 
+const bypass = "bypassPermissions"
+
 func (r *judged) policy() (found []Found) {
 	add := func(kind, subject string) {
 		if !slices.ContainsFunc(found, func(f Found) bool { return f.Kind == kind && f.Subject == subject }) {
 			found = append(found, Found{Kind: kind, Subject: subject, Open: true})
 		}
 	}
-	asks := false // an earlier call ran in a mode in which somebody is asked
 	for _, c := range r.calls {
 		name := c.ToolName + " " + c.ToolTarget
 		if c.SecretClass != "" {
@@ -126,10 +127,11 @@ func (r *judged) policy() (found []Found) {
 		if (c.InstallSource == "script" || c.InstallSource == "url") && ended(c) && !refused(c) {
 			add("network_install", name)
 		}
-		if c.PermissionMode == "bypassPermissions" && asks && ended(c) {
+		if c.PermissionMode == bypass && ended(c) && slices.ContainsFunc(r.calls, func(o *schemas.Enriched) bool {
+			return o.OccurredAt < c.OccurredAt && o.PermissionMode != "" && o.PermissionMode != bypass
+		}) {
 			add("permission_bypass", "")
 		}
-		asks = asks || c.PermissionMode != "" && c.PermissionMode != "bypassPermissions"
 		if c.CommandClass != "" && slices.Contains(critical, c.ToolTarget) && ended(c) && !succeeded(c) && !refused(c) {
 			add("critical_command", c.ToolTarget)
 		}
@@ -165,7 +167,7 @@ func (r *judged) claims() (found []Found) {
 		var last, ofTurn, change *schemas.Enriched
 		open := true
 		for _, run := range r.runs {
-			if run.OccurredAt > end.OccurredAt {
+			if run.OccurredAt >= end.OccurredAt {
 				open = open && !green(run)
 				continue
 			}
@@ -175,7 +177,7 @@ func (r *judged) claims() (found []Found) {
 			}
 		}
 		for _, c := range r.changes {
-			if c.OccurredAt <= end.OccurredAt && isCode(c) {
+			if c.OccurredAt < end.OccurredAt && isCode(c) {
 				change = c
 			}
 		}
@@ -194,6 +196,9 @@ func (r *judged) claims() (found []Found) {
 
 // sign is what two steps of a cycle have in common.
 type sign struct{ tool, arguments, result string }
+
+// unknown tells a step of which no witness tells all: it is like no other.
+func (s sign) unknown() bool { return s.tool == "" || s.arguments == "" || s.result == "" }
 
 func signOf(s *schemas.Enriched) sign {
 	return sign{s.ToolName, s.ToolArgumentsHash, cmp.Or(s.ResultShape, s.ResultHash)}
@@ -235,15 +240,15 @@ func (l cycles) of(file string) *cycle {
 }
 
 // found opens a cycle, wherever in it its steps begin.
-func (l *cycles) found(at int64, file string, signs ...sign) *cycle {
-	c := &cycle{file: file, signs: signs}
+func (l *cycles) found(at int64, file string, signs ...sign) (c *cycle, first bool) {
+	c = &cycle{file: file, signs: signs}
 	if i := slices.IndexFunc(*l, c.same); i >= 0 {
 		c = (*l)[i]
 	} else {
-		*l = append(*l, c)
+		*l, first = append(*l, c), true
 	}
 	c.signs, c.open, c.last = signs, true, at
-	return c
+	return c, first
 }
 
 func (c *cycle) same(o *cycle) bool {
@@ -278,6 +283,7 @@ func repetitions(period int) int {
 
 // watch goes through the steps of a turn.
 func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
+	t := turnOf(steps[0])
 	var loops cycles
 	retries := map[intent]*retried{}
 	chains := map[intent][]*schemas.Enriched{} // failed attempts since a success or a change
@@ -290,11 +296,13 @@ func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
 		}
 		if period := r.repeated(until); period > 0 {
 			members := steps[i+1-period : i+1]
-			c := loops.found(s.OccurredAt, "", signsOf(members)...)
-			c.tests = false
-			for _, member := range members { // there is the loop only
-				delete(retries, intentOf(member))
+			c, first := loops.found(s.OccurredAt, "", signsOf(members)...)
+			for _, member := range members {
+				if first { // there is the loop only
+					delete(retries, intentOf(member))
+				}
 			}
+			c.tests = false
 		}
 		r.toAndFro(until, &loops)
 		if r.sameTest(until, &loops) {
@@ -317,9 +325,8 @@ func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
 		}
 	}
 	asked := func(since int64) bool { // the next prompt
-		return slices.ContainsFunc(r.prompts, func(p *schemas.Enriched) bool { return p.OccurredAt > since })
+		return slices.ContainsFunc(r.prompts, func(p *schemas.Enriched) bool { return p.PromptId != t.prompt && p.OccurredAt > since })
 	}
-	t := turnOf(steps[0])
 	for _, c := range loops {
 		if c.tests && r.changedSince(t, c.last) {
 			c.open = false
@@ -356,7 +363,8 @@ func (r *judged) repeated(steps []*schemas.Enriched) int {
 		if n > len(steps) {
 			continue
 		}
-		last, same := signs[len(signs)-n:], true
+		last := signs[len(signs)-n:]
+		same := !slices.ContainsFunc(last, sign.unknown)
 		for i := period; i < n; i++ {
 			same = same && last[i] == last[i-period]
 		}
@@ -424,7 +432,7 @@ func (r *judged) sameTest(steps []*schemas.Enriched, loops *cycles) bool {
 		}
 	}
 	known := loops.with(signOf(now))
-	if !fails || known != nil && !known.tests {
+	if !fails || signOf(now).unknown() || known != nil && !known.tests {
 		return false
 	}
 	times, next := 1, now
@@ -440,9 +448,9 @@ func (r *judged) sameTest(steps []*schemas.Enriched, loops *cycles) bool {
 	if times < 4 {
 		return false
 	}
-	c := loops.found(now.OccurredAt, "", signOf(now))
+	c, first := loops.found(now.OccurredAt, "", signOf(now))
 	c.tests = true
-	return true
+	return first
 }
 
 // changedBetween tells that the run of two steps changed a file between them.

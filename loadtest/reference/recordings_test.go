@@ -114,14 +114,29 @@ func process(t testing.TB, events []sent, end ending) (given []Input, said []sch
 	return given, said, findings, batch
 }
 
-// agree checks the processor against the reference and says whether they agree.
+// agree checks the processor's rows against the reference and says whether they
+// agree.
 func agree(t testing.TB, what string, events []sent, end ending) bool {
 	t.Helper()
-	given, said, _, batch := process(t, events, end)
+	return agreed(t, what, events, end, false)
+}
+
+// agreeInAll checks the findings, too.
+func agreeInAll(t testing.TB, what string, events []sent, end ending) bool {
+	t.Helper()
+	return agreed(t, what, events, end, true)
+}
+
+func agreed(t testing.TB, what string, events []sent, end ending, inAll bool) bool {
+	t.Helper()
+	given, said, findings, batch := process(t, events, end)
 	want := batch.Rows(given)
 	final, problems := Final(said)
 	problems = append(problems, Compare(want, final)...)
 	problems = append(problems, CompareSums(Sums(want), Sums(said))...)
+	if inAll {
+		problems = append(problems, compareFindings(batch.Findings(given), findings)...)
+	}
 	for _, p := range problems[:min(len(problems), 10)] {
 		t.Errorf("%s, ended by %s: %s", what, end, p)
 	}
@@ -254,8 +269,8 @@ func TestAllRecordingsTogetherEndAsTheReferenceSays(t *testing.T) {
 		}
 	}
 	slices.SortStableFunc(events, func(a, b sent) int { return cmp.Compare(a.event.OccurredAt, b.event.OccurredAt) })
-	agree(t, "all recordings", events, bySourceEnd)
-	agree(t, "all recordings, some time apart", paced(events, func(i int) time.Duration { return time.Duration(i%50-45) * time.Second }), bySilence)
+	agreeInAll(t, "all recordings", events, bySourceEnd)
+	agreeInAll(t, "all recordings, some time apart", paced(events, func(i int) time.Duration { return time.Duration(i%50-45) * time.Second }), bySilence)
 }
 
 func TestEveryRecordingInAnyOrderEndsAsTheReferenceSays(t *testing.T) {
@@ -271,7 +286,7 @@ func TestEveryRecordingInAnyOrderEndsAsTheReferenceSays(t *testing.T) {
 					random := rand.New(rand.NewPCG(uint64(len(events)), uint64(len(name))))
 					arrived := arrivals[name](random, slices.Clone(events))
 					for _, end := range []ending{bySourceEnd, bySilence} {
-						if !agree(t, fmt.Sprint(witnesses, " ", name), arrived, end) {
+						if !agreeInAll(t, fmt.Sprint(witnesses, " ", name), arrived, end) {
 							return
 						}
 					}

@@ -74,8 +74,12 @@ func (s *story) tell(word string) {
 	case "prompt":
 		s.prompts++
 		s.turn = s.prompts
+		for _, e := range s.events {
+			s.at = max(s.at, e.OccurredAt+1_000_000)
+		}
 		e := s.event(schemas.KindPrompt, fmt.Sprint("p", s.prompts), run)
 		e.Body.Branch = schemas.EventBodySession
+		s.at += 60_000_000 // what is done beside the one before is not before it
 		return
 	case "stop":
 		e := s.event(schemas.KindTurnEnd, fmt.Sprint("p", s.prompts, "/", run), run)
@@ -164,12 +168,13 @@ func (s *story) tell(word string) {
 	}
 }
 
-// told are the events of a story.
+// toldEvents are the events of a story, in the order of time.
 func toldEvents(words ...string) (events []sent) {
 	s := story{at: start}
 	for _, w := range words {
 		s.tell(w)
 	}
+	slices.SortStableFunc(s.events, func(a, b *schemas.Event) int { return cmp.Compare(a.OccurredAt, b.OccurredAt) })
 	for _, e := range s.events {
 		schemas.SetEventID(e)
 		events = append(events, sent{org: "acme", event: e})
