@@ -66,7 +66,7 @@ func newJudged(rows []*schemas.Enriched) *judged {
 				r.ends = append(r.ends, row)
 			}
 		case schemas.KindFileChange:
-			if succeeded(row) || !row.Success.Valid {
+			if succeeded(row) || !row.Success.Valid { // a witness tells of what was done
 				r.changes = append(r.changes, row)
 				r.changed[row.ToolUseId] = append(r.changed[row.ToolUseId], row)
 			}
@@ -255,11 +255,11 @@ func (c *cycle) same(o *cycle) bool {
 	if c.file != "" || o.file != "" {
 		return c.file == o.file
 	}
-	return len(c.signs) == len(o.signs) && slices.ContainsFunc(turns(c.signs), func(t []sign) bool { return slices.Equal(t, o.signs) })
+	return len(c.signs) == len(o.signs) && slices.ContainsFunc(rotations(c.signs), func(t []sign) bool { return slices.Equal(t, o.signs) })
 }
 
-// turns are a cycle from each of its steps on.
-func turns(signs []sign) (turned [][]sign) {
+// rotations are a cycle from each of its steps on.
+func rotations(signs []sign) (turned [][]sign) {
 	for i := range signs {
 		turned = append(turned, slices.Concat(signs[i:], signs[:i]))
 	}
@@ -297,12 +297,12 @@ func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
 		if period := r.repeated(until); period > 0 {
 			members := steps[i+1-period : i+1]
 			c, first := loops.found(s.OccurredAt, "", signsOf(members)...)
+			c.tests = false
 			for _, member := range members {
 				if first { // there is the loop only
 					delete(retries, intentOf(member))
 				}
 			}
-			c.tests = false
 		}
 		r.toAndFro(until, &loops)
 		if r.sameTest(until, &loops) {

@@ -1,7 +1,8 @@
 // Package reference computes what the sessions processor must have said at the
-// end, the plain way (check B of DESIGN §5): from all events of a partition at
-// once, single-threaded, with maps, slices and sorts. It shares no code with
-// the processors; a reader checks it against the rules of DESIGN §4 and §6.
+// end, rows and findings, the plain way (check B of DESIGN §5): from all events of
+// a partition at once, single-threaded, with maps, slices and sorts. It shares no
+// code with the processors; a reader checks it against the rules of DESIGN §4 and
+// §6, and against docs/detectors.md.
 //
 // Nothing here knows of state, merging, versions or time of arrival: a fact is
 // the set of all observations of it, and every column picks from that set. What

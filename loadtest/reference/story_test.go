@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -170,7 +169,7 @@ func (s *story) tell(word string) {
 
 // toldEvents are the events of a story, in the order of time.
 func toldEvents(words ...string) (events []sent) {
-	s := story{at: start}
+	s := story{at: start - 3_600_000_000} // what is ahead of its arrival would be clamped
 	for _, w := range words {
 		s.tell(w)
 	}
@@ -200,15 +199,6 @@ func standingFindings(said []schemas.Finding) (findings []schemas.Finding) {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.FirstSeen, b.FirstSeen), cmp.Compare(a.FindingId.String(), b.FindingId.String()))
 	})
 	return findings
-}
-
-func probe(t testing.TB, words string) {
-	t.Helper()
-	_, _, findings, _ := process(t, toldEvents(strings.Fields(words)...), bySourceEnd)
-	fmt.Printf("%s\n", words)
-	for _, f := range standingFindings(findings) {
-		fmt.Printf("      %s %s %v subject=%q rule=%q evidence=%d %q\n", f.Kind, f.State, f.Severity, f.Subject, f.Rule, len(f.Evidence), f.Sentence)
-	}
 }
 
 var judgedKinds = []string{"repeated_retries", "loop", "protected_path", "secret", "network_install",
