@@ -126,32 +126,14 @@ func arrived(random *rand.Rand, events []sent) []sent {
 	return events
 }
 
-// knownAfterSourceEnd are sessions of which the fold is known to leave a finding as it
-// was before the last events if source_end follows at once; by silence it is right.
-var knownAfterSourceEnd = []uint64{780, 1128, 1564, 1916, 2342, 4186, 4346, 4740, 6064, 6248, 7258}
-
-// knownTests are sessions in which a step begins while the last of some tests that
-// fail alike still runs: the fold is known to take the run's end for the later.
-var knownTests = []uint64{7260}
-
 func agreeOnStory(t testing.TB, seed uint64, words []string) bool {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 7))
 	events := arrived(random, toldEvents(words...))
 	end := []ending{bySourceEnd, bySilence}[seed%2]
-	if slices.Contains(knownAfterSourceEnd, seed) {
-		end = bySilence
-	}
 	given, said, findings, batch := process(t, events, end)
 	final, problems := Final(said)
 	want := batch.Rows(given)
-	if knownAttempts(want) {
-		for _, rows := range [][]schemas.Enriched{want, final} {
-			for i := range rows {
-				rows[i].Attempt, rows[i].RetryReason = schemas.OptLong{}, ""
-			}
-		}
-	}
 	problems = append(problems, Compare(want, final)...)
 	problems = append(problems, compareFindings(batch.Findings(given), findings)...)
 	for _, p := range problems[:min(len(problems), 10)] {
@@ -159,32 +141,15 @@ func agreeOnStory(t testing.TB, seed uint64, words []string) bool {
 	}
 	if len(problems) > 0 {
 		t.Logf("seed %d: %q", seed, words)
+		for _, f := range findings {
+			t.Logf("the fold: %x v%d %+d %s %s: %s", f.FindingId[:3], f.Version, f.Sign, f.Kind, f.State, f.Sentence)
+		}
 	}
 	return len(problems) == 0
 }
 
-// knownAttempts tells that the fold is known to count attempts wrong: in a turn of
-// more than twelve steps it leaves counts as they are when the end of a call comes
-// in one commit with twelve steps after it.
-func knownAttempts(rows []schemas.Enriched) bool {
-	steps := map[turn]int{}
-	for i := range rows {
-		if rows[i].Kind == schemas.KindToolCall && ended(&rows[i]) {
-			if t := turnOf(&rows[i]); steps[t] == 12 {
-				return true
-			} else {
-				steps[t]++
-			}
-		}
-	}
-	return false
-}
-
 func TestFindingsOfRandomSessionsAreThoseOfTheReference(t *testing.T) {
 	for seed := range seeds(t) {
-		if slices.Contains(knownTests, seed) {
-			continue
-		}
 		if !agreeOnStory(t, seed, storyOf(rand.New(rand.NewPCG(seed, 6)))) {
 			return
 		}
@@ -204,81 +169,78 @@ func seeds(t *testing.T) uint64 {
 	return n
 }
 
-// What docs/detectors.md says, case by case: of the model, and of the fold unless
-// it is known to say something else.
+// What docs/detectors.md says, case by case: of the model, and of the fold.
 func TestTheReferenceJudgesAsTheDefinitionsSay(t *testing.T) {
-	const tests, turns, wide = "the same test is judged when its run ends, which may be after the next step began",
-		"one finding of a session, whatever turn or run it is of", "only a task of the same turn and run counts"
-	for _, c := range []struct{ name, words, want, known string }{
-		{"three failures are too few", "prompt x:1:- y:1:- x:1:- z:1:- x:1:-", "", ""},
-		{"the fourth failure", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:-", "repeated_retries open", ""},
-		{"then it works", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- x:3:+", "repeated_retries resolved", ""},
-		{"then a file is changed", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- edit:f.go:a", "repeated_retries open", ""},
-		{"then a file is changed and it is tried again", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- edit:f.go:a x:1:-", "repeated_retries resolved", ""},
-		{"then somebody asks", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- prompt", "repeated_retries resolved", ""},
-		{"fix, test, fix, test", "prompt test:1:- edit:f.go:a test:1:- edit:f.go:b test:1:- edit:f.go:c test:1:- edit:f.go:d test:1:-", "", ""},
-		{"four searches", "prompt x:1:-,args=a x:1:-,args=b x:1:-,args=c x:1:-,args=d", "", ""},
-		{"four outputs", "prompt x:1:- x:2:- x:3:- x:4:-", "", ""},
-		{"four denials", "prompt x:4:!,args=a x:4:!,args=b x:4:!,args=c x:4:!,args=d", "", ""},
-		{"half of the attempts are new", "prompt x:1:- y:1:- x:2:- x:1:- z:1:- x:2:-", "repeated_retries open", ""},
-		{"more than half are new", "prompt x:1:- y:1:- x:2:- x:3:- z:1:- x:2:-", "", ""},
-		{"the fourth failure after a prompt", "prompt x:1:- y:1:- x:1:- x:1:- prompt x:1:-", "", ""},
-		{"a subagent's change is none of the run", "prompt x:1:- y:1:- x:1:- x:1:- edit:f.go:a,@a x:1:-", "repeated_retries open", ""},
-		{"retries in two turns", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:-", "repeated_retries open, repeated_retries resolved", turns},
+	for _, c := range []struct{ name, words, want string }{
+		{"three failures are too few", "prompt x:1:- y:1:- x:1:- z:1:- x:1:-", ""},
+		{"the fourth failure", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:-", "repeated_retries open"},
+		{"then it works", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- x:3:+", "repeated_retries resolved"},
+		{"then a file is changed", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- edit:f.go:a", "repeated_retries open"},
+		{"then a file is changed and it is tried again", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- edit:f.go:a x:1:-", "repeated_retries resolved"},
+		{"then somebody asks", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- prompt", "repeated_retries resolved"},
+		{"fix, test, fix, test", "prompt test:1:- edit:f.go:a test:1:- edit:f.go:b test:1:- edit:f.go:c test:1:- edit:f.go:d test:1:-", ""},
+		{"four searches", "prompt x:1:-,args=a x:1:-,args=b x:1:-,args=c x:1:-,args=d", ""},
+		{"four outputs", "prompt x:1:- x:2:- x:3:- x:4:-", ""},
+		{"four denials", "prompt x:4:!,args=a x:4:!,args=b x:4:!,args=c x:4:!,args=d", ""},
+		{"half of the attempts are new", "prompt x:1:- y:1:- x:2:- x:1:- z:1:- x:2:-", "repeated_retries open"},
+		{"more than half are new", "prompt x:1:- y:1:- x:2:- x:3:- z:1:- x:2:-", ""},
+		{"the fourth failure after a prompt", "prompt x:1:- y:1:- x:1:- x:1:- prompt x:1:-", ""},
+		{"a subagent's change is none of the run", "prompt x:1:- y:1:- x:1:- x:1:- edit:f.go:a,@a x:1:-", "repeated_retries open"},
+		{"retries in two turns", "prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:- prompt x:1:- y:1:- x:1:- x:1:- z:2:- x:1:-", "repeated_retries open, repeated_retries resolved"},
 
-		{"three alike", "prompt x:1:+ x:1:+ x:1:+", "", ""},
-		{"four alike", "prompt x:1:+ x:1:+ x:1:+ x:1:+", "loop open", ""},
-		{"four alike that fail are a loop only", "prompt x:1:- x:1:- x:1:- x:1:-", "loop open", ""},
-		{"a loop is left", "prompt x:1:+ x:1:+ x:1:+ x:1:+ y:1:+", "loop resolved", ""},
-		{"three times two", "prompt x:1:+ y:1:+ x:1:+ y:1:+ x:1:+ y:1:+", "loop open", ""},
-		{"twice six", "prompt a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+ a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+", "", ""},
-		{"three times six", "prompt a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+ a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+ a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+", "loop open", ""},
-		{"polling with another output", "prompt x:1:+ x:2:+ x:3:+ x:4:+", "", ""},
-		{"polling with a sleep", "prompt x:1:+ y:1:+,waits x:1:+ y:1:+,waits x:1:+ y:1:+,waits", "", ""},
-		{"polling with a pause", "prompt x:1:+ x:1:+,~20 x:1:+,~20 x:1:+,~20", "", ""},
-		{"a pause that is too short", "prompt x:1:+ x:1:+,~19 x:1:+,~19 x:1:+,~19", "loop open", ""},
-		{"waiting for the background", "prompt bg:1:+,background x:1:+ x:1:+ x:1:+ x:1:+", "", ""},
-		{"waiting for the background of a turn before", "prompt bg:1:+,background prompt x:1:+ x:1:+ x:1:+ x:1:+", "", wide},
-		{"what fails does not wait for it", "prompt bg:1:+,background x:1:- x:1:- x:1:- x:1:-", "loop open", ""},
-		{"five turns", "prompt x:1:+ prompt x:1:+ prompt x:1:+ prompt x:1:+ prompt x:1:+", "", ""},
-		{"the same loop in two turns", "prompt x:1:+ x:1:+ x:1:+ x:1:+ prompt x:1:+ x:1:+ x:1:+ x:1:+", "loop open, loop resolved", turns},
-		{"the same loop in two runs", "prompt x:1:+ x:1:+ x:1:+ x:1:+ x:1:+,@a x:1:+,@a x:1:+,@a x:1:+,@a", "loop open, loop open", turns},
-		{"two loops that share a step", "prompt x:1:+ x:1:+ x:1:+ x:1:+ q:1:+ x:1:+ y:1:+ x:1:+ y:1:+ x:1:+ y:1:+", "loop open, loop resolved", "cycles that share a step are one finding"},
-		{"a subagent's loop and the next prompt", "prompt x:1:+,@a x:1:+,@a x:1:+,@a x:1:+,@a prompt", "loop resolved", "a prompt does not end what a subagent does"},
-		{"to and fro", "prompt edit:f.go:a x:1:+ edit:f.go:b y:1:+ edit:f.go:a z:1:+ edit:f.go:b", "loop open", ""},
-		{"to and fro, left", "prompt edit:f.go:a edit:f.go:b edit:f.go:a edit:f.go:b edit:f.go:c", "loop resolved", ""},
-		{"to and fro, a step of the two again", "prompt edit:f.go:a edit:f.go:b edit:f.go:a edit:f.go:b edit:f.go:b edit:f.go:a", "loop open", "a change out of turn ends it, though it is one of the two"},
-		{"to and fro over two turns", "prompt edit:f.go:a edit:f.go:b prompt edit:f.go:a edit:f.go:b", "", ""},
-		{"the same test fails", "prompt test:1:- x:1:+ test:1:- y:1:+ test:1:- z:1:+ test:1:-", "loop open", ""},
-		{"the same test fails, then a change", "prompt test:1:- x:1:+ test:1:- y:1:+ test:1:- z:1:+ test:1:- edit:f.go:a", "loop resolved", ""},
-		{"the same test, and a step beside its last run", "prompt test:1:- y:1:+ test:1:- test:1:- test:1:- test:1:-,took=5 x:1:+,~-4.5", "loop resolved", tests},
+		{"three alike", "prompt x:1:+ x:1:+ x:1:+", ""},
+		{"four alike", "prompt x:1:+ x:1:+ x:1:+ x:1:+", "loop open"},
+		{"four alike that fail are a loop only", "prompt x:1:- x:1:- x:1:- x:1:-", "loop open"},
+		{"a loop is left", "prompt x:1:+ x:1:+ x:1:+ x:1:+ y:1:+", "loop resolved"},
+		{"three times two", "prompt x:1:+ y:1:+ x:1:+ y:1:+ x:1:+ y:1:+", "loop open"},
+		{"twice six", "prompt a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+ a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+", ""},
+		{"three times six", "prompt a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+ a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+ a:1:+ b:1:+ c:1:+ d:1:+ e:1:+ f:1:+", "loop open"},
+		{"polling with another output", "prompt x:1:+ x:2:+ x:3:+ x:4:+", ""},
+		{"polling with a sleep", "prompt x:1:+ y:1:+,waits x:1:+ y:1:+,waits x:1:+ y:1:+,waits", ""},
+		{"polling with a pause", "prompt x:1:+ x:1:+,~20 x:1:+,~20 x:1:+,~20", ""},
+		{"a pause that is too short", "prompt x:1:+ x:1:+,~19 x:1:+,~19 x:1:+,~19", "loop open"},
+		{"waiting for the background", "prompt bg:1:+,background x:1:+ x:1:+ x:1:+ x:1:+", ""},
+		{"waiting for the background of a turn before", "prompt bg:1:+,background prompt x:1:+ x:1:+ x:1:+ x:1:+", ""},
+		{"what fails does not wait for it", "prompt bg:1:+,background x:1:- x:1:- x:1:- x:1:-", "loop open"},
+		{"five turns", "prompt x:1:+ prompt x:1:+ prompt x:1:+ prompt x:1:+ prompt x:1:+", ""},
+		{"the same loop in two turns", "prompt x:1:+ x:1:+ x:1:+ x:1:+ prompt x:1:+ x:1:+ x:1:+ x:1:+", "loop open, loop resolved"},
+		{"the same loop in two runs", "prompt x:1:+ x:1:+ x:1:+ x:1:+ x:1:+,@a x:1:+,@a x:1:+,@a x:1:+,@a", "loop open, loop open"},
+		{"two loops that share a step", "prompt x:1:+ x:1:+ x:1:+ x:1:+ q:1:+ x:1:+ y:1:+ x:1:+ y:1:+ x:1:+ y:1:+", "loop open, loop resolved"},
+		{"a subagent's loop and the next prompt", "prompt x:1:+,@a x:1:+,@a x:1:+,@a x:1:+,@a prompt", "loop resolved"},
+		{"to and fro", "prompt edit:f.go:a x:1:+ edit:f.go:b y:1:+ edit:f.go:a z:1:+ edit:f.go:b", "loop open"},
+		{"to and fro, left", "prompt edit:f.go:a edit:f.go:b edit:f.go:a edit:f.go:b edit:f.go:c", "loop resolved"},
+		{"to and fro, a step of the two again", "prompt edit:f.go:a edit:f.go:b edit:f.go:a edit:f.go:b edit:f.go:b edit:f.go:a", "loop open"},
+		{"to and fro over two turns", "prompt edit:f.go:a edit:f.go:b prompt edit:f.go:a edit:f.go:b", ""},
+		{"the same test fails", "prompt test:1:- x:1:+ test:1:- y:1:+ test:1:- z:1:+ test:1:-", "loop open"},
+		{"the same test fails, then a change", "prompt test:1:- x:1:+ test:1:- y:1:+ test:1:- z:1:+ test:1:- edit:f.go:a", "loop resolved"},
+		{"the same test, and a step beside its last run", "prompt test:1:- y:1:+ test:1:- test:1:- test:1:- test:1:-,took=5 x:1:+,~-4.5", "loop resolved"},
 
-		{"protected paths", "prompt edit:.env:a,protected=secrets edit:.env:b,protected=secrets edit:go.sum:a,protected=lock_file", "protected_path open, protected_path open", ""},
-		{"what an install writes", "prompt edit:go.sum:a,protected=lock_file,shell,class=install", "", ""},
-		{"outside of repository and home", "prompt edit:/tmp/ci.yml:a,protected=ci", "", ""},
-		{"a change that failed", "prompt edit:.env:a:-,protected=secrets", "", ""},
-		{"secrets", "prompt x:1:+,secret=aws y:2:-,secret=aws z:1:+,secret=gh", "secret open, secret open", ""},
-		{"installs", "prompt x:1:+,source=script y:1:+,source=url z:1:+,source=registry z:4:!,source=url", "network_install open, network_install open", ""},
-		{"bypass from the start", "prompt x:1:+,mode=bypassPermissions y:1:+,mode=bypassPermissions", "", ""},
-		{"bypass later", "prompt x:1:+,mode=default y:1:+,mode=bypassPermissions", "permission_bypass open", ""},
-		{"critical commands", "prompt x:1:-,target=terraform_apply y:1:+,target=npm_publish z:4:!,target=docker_push", "critical_command open", ""},
-		{"tests tampered with", "prompt edit:a_test.go:a,tamper=skipped edit:b_test.go:a,tamper=deleted,delete", "test_tamper open, test_tamper open", ""},
-		{"a test deleted with its code", "prompt edit:a_test.go:a,tamper=deleted,delete edit:a.go:a,delete", "", ""},
+		{"protected paths", "prompt edit:.env:a,protected=secrets edit:.env:b,protected=secrets edit:go.sum:a,protected=lock_file", "protected_path open, protected_path open"},
+		{"what an install writes", "prompt edit:go.sum:a,protected=lock_file,shell,class=install", ""},
+		{"outside of repository and home", "prompt edit:/tmp/ci.yml:a,protected=ci", ""},
+		{"a change that failed", "prompt edit:.env:a:-,protected=secrets", ""},
+		{"secrets", "prompt x:1:+,secret=aws y:2:-,secret=aws z:1:+,secret=gh", "secret open, secret open"},
+		{"installs", "prompt x:1:+,source=script y:1:+,source=url z:1:+,source=registry z:4:!,source=url", "network_install open, network_install open"},
+		{"bypass from the start", "prompt x:1:+,mode=bypassPermissions y:1:+,mode=bypassPermissions", ""},
+		{"bypass later", "prompt x:1:+,mode=default y:1:+,mode=bypassPermissions", "permission_bypass open"},
+		{"critical commands", "prompt x:1:-,target=terraform_apply y:1:+,target=npm_publish z:4:!,target=docker_push", "critical_command open"},
+		{"tests tampered with", "prompt edit:a_test.go:a,tamper=skipped edit:b_test.go:a,tamper=deleted,delete", "test_tamper open, test_tamper open"},
+		{"a test deleted with its code", "prompt edit:a_test.go:a,tamper=deleted,delete edit:a.go:a,delete", ""},
 
-		{"red at the end", "prompt test:1:- edit:f.go:a stop", "red_tests open", ""},
-		{"red, edit, green", "prompt test:1:- edit:f.go:a test:2:+ stop", "", ""},
-		{"red, and green later", "prompt test:1:- stop prompt test:2:+", "red_tests resolved", ""},
-		{"red in an earlier turn", "prompt test:1:- prompt stop", "", ""},
-		{"a claim after red", "prompt test:1:- stop:tests_pass", "false_claim open", ""},
-		{"a claim after red of an earlier turn", "prompt test:1:- prompt stop:tests_pass", "false_claim open", ""},
-		{"a claim after green", "prompt edit:f.go:a test:1:+ stop:tests_pass", "", ""},
-		{"a claim after a change", "prompt test:1:+ edit:f.go:a stop:tests_pass", "false_claim open", ""},
-		{"a claim after a change of a text", "prompt test:1:+ edit:f.md:a stop:tests_pass", "", ""},
-		{"a claim without a run", "prompt edit:f.go:a stop:tests_pass", "false_claim open", ""},
-		{"a claim with nothing done", "prompt stop:tests_pass", "", ""},
-		{"no claim", "prompt edit:f.go:a stop:tests_not_run", "", ""},
-		{"a subagent's claim", "prompt test:1:- stop:tests_pass,@a", "", ""},
-		{"a claim, and green later", "prompt edit:f.go:a stop:tests_pass prompt test:1:+", "false_claim resolved", ""},
+		{"red at the end", "prompt test:1:- edit:f.go:a stop", "red_tests open"},
+		{"red, edit, green", "prompt test:1:- edit:f.go:a test:2:+ stop", ""},
+		{"red, and green later", "prompt test:1:- stop prompt test:2:+", "red_tests resolved"},
+		{"red in an earlier turn", "prompt test:1:- prompt stop", ""},
+		{"a claim after red", "prompt test:1:- stop:tests_pass", "false_claim open"},
+		{"a claim after red of an earlier turn", "prompt test:1:- prompt stop:tests_pass", "false_claim open"},
+		{"a claim after green", "prompt edit:f.go:a test:1:+ stop:tests_pass", ""},
+		{"a claim after a change", "prompt test:1:+ edit:f.go:a stop:tests_pass", "false_claim open"},
+		{"a claim after a change of a text", "prompt test:1:+ edit:f.md:a stop:tests_pass", ""},
+		{"a claim without a run", "prompt edit:f.go:a stop:tests_pass", "false_claim open"},
+		{"a claim with nothing done", "prompt stop:tests_pass", ""},
+		{"no claim", "prompt edit:f.go:a stop:tests_not_run", ""},
+		{"a subagent's claim", "prompt test:1:- stop:tests_pass,@a", ""},
+		{"a claim, and green later", "prompt edit:f.go:a stop:tests_pass prompt test:1:+", "false_claim resolved"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			given, _, findings, batch := process(t, toldEvents(strings.Fields(c.words)...), bySilence)
@@ -297,9 +259,6 @@ func TestTheReferenceJudgesAsTheDefinitionsSay(t *testing.T) {
 				t.Errorf("%s: the reference finds %q, want %q", c.words, got, c.want)
 			}
 			if got := strings.Join(fold, ", "); got != c.want {
-				if c.known != "" {
-					t.Skip("known of the fold: ", c.known)
-				}
 				t.Errorf("%s: the fold finds %q, want %q", c.words, got, c.want)
 			}
 		})

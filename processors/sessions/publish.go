@@ -220,9 +220,11 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 			return
 		}
 	}
-	x.saying = ok
-	x.observe(s, f, row, ok)
-	x.saying = false
+	if !x.judged {
+		x.saying = ok
+		x.observe(s, f, row, ok)
+		x.saying = false
+	}
 	f.changed = true
 	f.version++
 	f.published = x.tx.Now()

@@ -65,6 +65,7 @@ type fold struct {
 	parsedTexts map[configuration]any
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
+	judged     bool // what is being said was judged with all other rows
 	saying     bool // said is the row of a fact that is being judged
 }
 
