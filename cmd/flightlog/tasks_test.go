@@ -254,6 +254,17 @@ func TestATaskIsFoundByTheBeginningOfItsID(t *testing.T) {
 	}
 }
 
+func TestAnEditAfterTheTestShows(t *testing.T) {
+	ran := schemas.Did{LastTestOutcome: schemas.TestOutcomePassed, LastTestAt: schemas.SomeLong(1)}
+	edited := ran
+	edited.EditsAfterTest = true
+	for want, d := range map[string]schemas.Did{"none": {}, "none, code changed": {EditsAfterTest: true}, "passed": ran, "passed, then edits": edited} {
+		if got := testsText(&d); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestTextsOfOthersDoNoHarm puts what agents may say into a page and on a
 // terminal.
 func TestTextsOfOthersDoNoHarm(t *testing.T) {
