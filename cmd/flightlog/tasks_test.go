@@ -68,7 +68,7 @@ var recordedTasks = map[string]struct {
 		commits: 2, pushes: 1, pulls: 1},
 	"sigint": {outcome: "interrupted", sessions: 1, prompts: 1, requests: 2, calls: 2, failed: 1, files: "-", tests: "none"},
 	"long-session": {outcome: "completed", mergeReady: true, sessions: 1, prompts: 5, requests: 37, calls: 37, failed: 1, commands: 1,
-		files: "10 js (+41 -1)", tests: "passed", commits: 5},
+		files: "10 js (+41 -1)", tests: "passed", commits: 5, retries: 1, attempts: 2}, // a failing run and its repair
 	"permission-prompt-host": {outcome: "completed", sessions: 1, prompts: 2, requests: 4, calls: 2, failed: 1, denied: 1,
 		files: "1 js (+1 -0)", tests: "none, code changed", approvals: 2, wait: 12},
 	"api-failure": {outcome: "failed", sessions: 1, prompts: 1, files: "-", tests: "none", retries: 2, attempts: 3},
@@ -250,6 +250,17 @@ func TestATaskIsFoundByTheBeginningOfItsID(t *testing.T) {
 	} {
 		if _, err := findTask(all, id); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", id, err, want)
+		}
+	}
+}
+
+func TestAnEditAfterTheTestShows(t *testing.T) {
+	ran := schemas.Did{LastTestOutcome: schemas.TestOutcomePassed, LastTestAt: schemas.SomeLong(1)}
+	edited := ran
+	edited.EditsAfterTest = true
+	for want, d := range map[string]schemas.Did{"none": {}, "none, code changed": {EditsAfterTest: true}, "passed": ran, "passed, then edits": edited} {
+		if got := testsText(&d); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
