@@ -14,8 +14,7 @@ import (
 )
 
 // Between faults the prices, the directory and the rules change and facts are
-// restated; at
-// the end the list is the builtin one again, so that what the load knows of the
+// restated; at the end the list is the builtin one again, so that what the load knows of the
 // recordings' bills holds.
 
 // applied are the last versions of each kind.
