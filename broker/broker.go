@@ -31,6 +31,20 @@ const (
 	Config      = "config"       // every version of rules, prices and directory; one partition
 )
 
+// TwoLanes tells a topic that has a critical lane besides the normal one.
+func TwoLanes(topic string) bool {
+	switch topic {
+	case Events, Findings, TaskFacts, SpendDeltas:
+		return true
+	}
+	return false
+}
+
+// Internal tells a topic that only processors read.
+func Internal(topic string) bool {
+	return topic == TaskFacts || topic == SpendDeltas || topic == Closed
+}
+
 // The three ways in which a broker call fails. Every error of an
 // implementation wraps exactly one of them, or is a context's error, or is
 // permanent (bad address, not provisioned, too large).
@@ -64,7 +78,7 @@ var (
 type Log struct {
 	Topic     string
 	Partition int
-	Lane      schemas.Lane // events and findings have two; normal elsewhere
+	Lane      schemas.Lane // of topics with TwoLanes; normal elsewhere
 }
 
 // String is the log as dead letters name their source: topic/partition, and the

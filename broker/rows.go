@@ -29,6 +29,26 @@ var rowFrames = map[string]struct {
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
+	Tasks: {schemas.TaskFingerprint, schemas.TaskFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.TaskFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	TaskFacts: {schemas.TaskFactFingerprint, schemas.TaskFactFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.TaskFactFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	Spend: {schemas.SpendFingerprint, schemas.SpendFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.SpendFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	SpendDeltas: {schemas.SpendDeltaFingerprint, schemas.SpendDeltaFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.SpendDeltaFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
 	Closed: {schemas.ClosedFingerprint, schemas.ClosedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.ClosedFrame
 		err := f.DecodeMessage(message)

@@ -44,6 +44,10 @@ const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
 	ClosedAge = 90 * 24 * time.Hour
+	// SummariesAge is how long tasks and spend are kept, InternalAge what one
+	// processor tells another.
+	SummariesAge = 400 * 24 * time.Hour
+	InternalAge  = 7 * 24 * time.Hour
 )
 
 // leaseTTL is the default of Config.LeaseTTL.
@@ -174,8 +178,13 @@ func (b *Broker) layout() []stream {
 	}, 0}}
 	for _, topic := range broker.RowTopics() {
 		age, asked := RowsAge, layout.RowsAge
-		if topic == broker.Closed {
+		switch topic {
+		case broker.Closed:
 			age, asked = ClosedAge, layout.ClosedAge
+		case broker.Tasks, broker.Spend:
+			age, asked = SummariesAge, 0
+		case broker.TaskFacts, broker.SpendDeltas:
+			age, asked = InternalAge, 0
 		}
 		streams = append(streams, stream{jetstream.StreamConfig{
 			Name: b.rowStream(topic), Subjects: []string{b.generation() + "." + topic + ".*.*.*.*"},

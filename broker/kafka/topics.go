@@ -46,6 +46,10 @@ const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
 	ClosedAge = 90 * 24 * time.Hour
+	// SummariesAge is how long tasks and spend are kept, InternalAge what one
+	// processor tells another.
+	SummariesAge = 400 * 24 * time.Hour
+	InternalAge  = 7 * 24 * time.Hour
 )
 
 // Layout is how an installation is provisioned. Of a topic that exists already
@@ -62,7 +66,7 @@ type Layout struct {
 	// CompactionLag is how long every position record and every version of the
 	// state stays in the changelogs; default: the cluster's, 0 if it has none.
 	CompactionLag time.Duration
-	// Processors that have a state; default: sessions.
+	// Processors that have a state; default: sessions, tasks, spend.
 	Processors []string
 }
 
@@ -134,17 +138,22 @@ func (c *Config) topics(partitions, replicas int) []topic {
 	aged(c.topic(broker.Events)+criticalSuffix, c.Layout.EventsAge, EventsAge)
 	for _, rows := range broker.RowTopics() {
 		set, otherwise := c.Layout.RowsAge, RowsAge
-		if rows == broker.Closed {
+		switch rows {
+		case broker.Closed:
 			set, otherwise = c.Layout.ClosedAge, ClosedAge
+		case broker.Tasks, broker.Spend:
+			set, otherwise = 0, SummariesAge
+		case broker.TaskFacts, broker.SpendDeltas:
+			set, otherwise = 0, InternalAge
 		}
 		aged(c.topic(rows), set, otherwise)
-		if rows == broker.Findings {
+		if broker.TwoLanes(rows) {
 			aged(c.topic(rows)+criticalSuffix, set, otherwise)
 		}
 	}
 	processors := c.Layout.Processors
 	if processors == nil {
-		processors = []string{"sessions"}
+		processors = []string{"sessions", "tasks", "spend"}
 	}
 	for _, processor := range processors {
 		keep := map[string]string{"cleanup.policy": "compact"}

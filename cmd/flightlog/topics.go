@@ -19,6 +19,8 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/sessions"
+	"github.com/flightlog/flightlog/processors/spend"
+	"github.com/flightlog/flightlog/processors/tasks"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -45,6 +47,14 @@ func topics() []topic {
 			record: schemas.EnrichedFingerprint, message: schemas.EnrichedFrameFingerprint},
 		{Name: broker.Findings, Public: true, Holds: "what detectors report, as signed rows", Lanes: twoLanes,
 			record: schemas.FindingFingerprint, message: schemas.FindingFrameFingerprint},
+		{Name: broker.Tasks, Public: true, Holds: "task records, as signed rows", Lanes: oneLane,
+			record: schemas.TaskFingerprint, message: schemas.TaskFrameFingerprint},
+		{Name: broker.Spend, Public: true, Holds: "increments of spend by minute, hour and day", Lanes: oneLane,
+			record: schemas.SpendFingerprint, message: schemas.SpendFrameFingerprint},
+		{Name: broker.TaskFacts, Holds: "what sessions contribute to tasks", Lanes: twoLanes,
+			record: schemas.TaskFactFingerprint, message: schemas.TaskFactFrameFingerprint, processor: tasks.NewProcessor().Name()},
+		{Name: broker.SpendDeltas, Holds: "what commits of sessions add to spend", Lanes: twoLanes,
+			record: schemas.SpendDeltaFingerprint, message: schemas.SpendDeltaFrameFingerprint, processor: spend.NewProcessor().Name()},
 		{Name: broker.Events, Holds: "events as producers sent them, and control records", Lanes: twoLanes,
 			record: schemas.EventFingerprint, message: schemas.FrameFingerprint, processor: sessions.New().Name()},
 		{Name: broker.DeadLetters, Holds: "what could not be processed, and why", Lanes: oneLane,

@@ -37,6 +37,9 @@ func Observe(r *schemas.Enriched, c Context) (found []Finding) {
 	}
 	switch r.Kind {
 	case schemas.KindFileChange:
+		if r.Success.Valid && !r.Success.Value {
+			break
+		}
 		if class, severity := c.Settings.classOf(r.FilePath, r.ProtectedClass); class != "" && !temporary(r.FilePath) &&
 			!(class == "lock_file" && installs(c.CommandClass)) {
 			see(ProtectedPath, class, r.FilePath, severity, r.Detail)

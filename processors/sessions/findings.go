@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"bytes"
 	"math/bits"
 	"slices"
 
@@ -74,6 +75,9 @@ func (x *fold) observe(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	if ok && f.kind == schemas.KindToolCall && detectors.OtherMode(r) && (s.otherMode == 0 || r.OccurredAt < s.otherMode) {
 		s.otherMode, s.changed = r.OccurredAt, true
 	}
+	if ok && r.Background.Value && (s.backgroundAt == 0 || r.OccurredAt < s.backgroundAt) {
+		s.backgroundAt, s.changed = r.OccurredAt, true
+	}
 	switch f.kind {
 	case schemas.KindToolCall, schemas.KindFileChange, schemas.KindTestRun:
 		x.observeTurn(s, f, r, ok)
@@ -100,6 +104,7 @@ func (x *fold) turnOf(s *session, prompt, agent string) (*turn, schemas.Id) {
 		x.list(s, &s.turns, turnsKind, id)
 		return &turn{}
 	})
+	t.Background = s.backgroundAt
 	t.Cost = func(call schemas.Id) int64 { return x.costOf(s, call) }
 	return t, id
 }
@@ -122,35 +127,58 @@ func (x *fold) costOf(s *session, call schemas.Id) int64 {
 }
 
 func (x *fold) observeTurn(s *session, f *fact, r *schemas.Enriched, ok bool) {
-	t, id := x.turnOf(s, f.texts[tPromptId].value, f.texts[tAgentRunId].value)
-	switch {
-	case ok && detectors.InTurn(r):
-		t.Add(r, f.first, f.numbers[nEndedAt].value)
-	case f.row != nil:
-		t.Remove(f.key)
-	default:
+	ok = ok && detectors.InTurn(r)
+	prompt, agent := f.texts[tPromptId].value, f.texts[tAgentRunId].value
+	if f.row != nil {
+		var last schemas.Enriched
+		if _, err := last.DecodeAvro(f.row); err != nil {
+			panic(err)
+		}
+		if moved := last.PromptId != prompt || last.AgentRunId != agent; detectors.InTurn(&last) && (moved || !ok) {
+			t, _ := x.turnOf(s, last.PromptId, last.AgentRunId)
+			t.Remove(f.key)
+			x.judgeTurn(s, t, nil, nil)
+		}
+	}
+	if !ok {
+		if f.numbers[nAttempt].rank != 0 && f.kind == schemas.KindToolCall {
+			x.setAttempt(f, detectors.Attempt{})
+			r.Attempt, r.RetryReason = schemas.OptLong{}, ""
+		}
 		return
 	}
+	t, id := x.turnOf(s, prompt, agent)
+	t.Add(r, f.first, f.numbers[nEndedAt].value)
+	if x.judgeTurn(s, t, f, r) && !slices.Contains(s.openTurns, id) && len(s.openTurns) < maxOpenTurns {
+		s.openTurns, s.changed = append(s.openTurns, id), true
+	}
+}
+
+// judgeTurn says what is found in a turn and numbers the attempts; f and r are the
+// fact and the row that are being said, if any. It tells whether a finding is open.
+func (x *fold) judgeTurn(s *session, t *turn, f *fact, r *schemas.Enriched) (open bool) {
 	t.changed = true
 	found, attempts := t.Judge(x.rulesAt)
 	for _, a := range attempts {
-		if a.Fact == f.key {
+		switch other := x.known(s, a.Fact); {
+		case other == nil:
+		case other == f:
 			x.setAttempt(f, a)
 			r.Attempt, r.RetryReason = f.numbers[nAttempt].long(), f.texts[tRetryReason].value
-		} else if other := x.known(s, a.Fact); other != nil && x.setAttempt(other, a) && other.version > 0 {
+		case x.setAttempt(other, a) && other.version > 0:
 			other.dueBy(max(x.tx.Now(), other.published+nextVersion))
 		}
 	}
 	x.say(s, found, &t.said, t.Late)
-	if slices.ContainsFunc(found, func(f detectors.Finding) bool { return f.State == schemas.FindingStateOpen }) &&
-		f.texts[tAgentRunId].value == "" && !slices.Contains(s.openTurns, id) && len(s.openTurns) < maxOpenTurns {
-		s.openTurns, s.changed = append(s.openTurns, id), true
-	}
+	return slices.ContainsFunc(found, func(f detectors.Finding) bool { return f.State == schemas.FindingStateOpen })
 }
 
 // setAttempt notes which attempt a call is. It tells whether that is new.
 func (x *fold) setAttempt(f *fact, a detectors.Attempt) bool {
 	n, reason := number{rank: 1, value: a.Number}, text{value: a.Reason}
+	if a.Number == 0 {
+		n = number{} // it is none
+	}
 	if a.Reason != "" {
 		reason.rank = 1
 	}
@@ -445,10 +473,20 @@ func (x *fold) judge(s *session) {
 		all.Add(&r, f.first, f.numbers[nEndedAt].value)
 	}
 	found, attempts := all.Judge(x.rulesAt)
+	x.judged = true // what is said now is judged
 	for _, a := range attempts {
 		if f := x.known(s, a.Fact); x.setAttempt(f, a) {
 			x.publish(s, f, true)
 		}
+	}
+	x.judged = false
+	tests := all.Settle(func(prompt, agent string, settled *detectors.Turn) {
+		if t, _ := x.turnOf(s, prompt, agent); !bytes.Equal(t.Append(nil), settled.Append(nil)) {
+			t.Turn, t.changed = *settled, true
+		}
+	})
+	if t := load[testRuns](x, testsKey(s.id), nil); t != nil && !bytes.Equal(t.Append(nil), tests.Append(nil)) {
+		t.Tests, t.changed = *tests, true
 	}
 	stands := map[schemas.Id]bool{}
 	for i := range found {

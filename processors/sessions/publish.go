@@ -226,9 +226,11 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 			return
 		}
 	}
-	x.saying = ok
-	x.observe(s, f, row, ok)
-	x.saying = false
+	if !x.judged {
+		x.saying = ok
+		x.observe(s, f, row, ok)
+		x.saying = false
+	}
 	if s.tasksAt == 0 {
 		s.tasksAt, s.changed = x.tx.Now()+tasksPace, true
 	}

@@ -96,39 +96,40 @@ type fact struct {
 
 // session is what the facts of a session share.
 type session struct {
-	id         schemas.Id
-	facts      int64        // facts listed in its pages
-	shown      uint16       // who has spoken, bit by channel
-	first      int64        // least append time of its events, µs
-	lastEvent  int64        // latest occurred_at, µs
-	endAt      int64        // append time at which it counts as ended, 0 = it has ended and nothing came since
-	closing    bool         // the client said the session ends
-	sweepAt    int64        // append time at which published rows are compared anew, 0 = not needed
-	sweptAt    int64        // append time of the last sweep
-	cursor     int64        // facts that a running sweep has seen
-	ending     bool         // the running sweep is the one at the end
-	asked      bool         // a permission request was seen
-	compareAll bool         // every published row is to be compared, not only those that wait
-	related    bool         // its facts stand in the links that they belong to
-	compared   int64        // walk of restatements that has compared all of its rows
-	said       bool         // a row was published
-	branchAt   int64        // occurred_at of the earliest branch seen, µs
-	links      int64        // links listed in their pages
-	closeAt    int64        // append time at which it leaves the state, 0 = it has not ended
-	away       int64        // how much of it has left
-	gone       bool         // it has left in this overlay
-	touched    bool         // facts of it may have changed in this overlay
-	turns      int64        // turns listed in their pages
-	findings   int64        // findings listed in theirs
-	judged     int64        // append time at which all of its rows were judged, 0 = never
-	otherMode  int64        // occurred_at of its first call in a mode in which somebody is asked, µs
-	criticalAt int64        // append time at which the minute began in which critical findings are counted
-	criticals  int64        // of that minute
-	tasksAt    int64        // append time at which its tasks are told, 0 = nothing is new
-	openTurns  []schemas.Id // with open findings
-	pending    []schemas.Id // permission requests that are open
-	texts      [sessionTexts]text
-	changed    bool
+	id           schemas.Id
+	facts        int64        // facts listed in its pages
+	shown        uint16       // who has spoken, bit by channel
+	first        int64        // least append time of its events, µs
+	lastEvent    int64        // latest occurred_at, µs
+	endAt        int64        // append time at which it counts as ended, 0 = it has ended and nothing came since
+	closing      bool         // the client said the session ends
+	sweepAt      int64        // append time at which published rows are compared anew, 0 = not needed
+	sweptAt      int64        // append time of the last sweep
+	cursor       int64        // facts that a running sweep has seen
+	ending       bool         // the running sweep is the one at the end
+	asked        bool         // a permission request was seen
+	compareAll   bool         // every published row is to be compared, not only those that wait
+	related      bool         // its facts stand in the links that they belong to
+	compared     int64        // walk of restatements that has compared all of its rows
+	said         bool         // a row was published
+	branchAt     int64        // occurred_at of the earliest branch seen, µs
+	links        int64        // links listed in their pages
+	closeAt      int64        // append time at which it leaves the state, 0 = it has not ended
+	away         int64        // how much of it has left
+	gone         bool         // it has left in this overlay
+	touched      bool         // facts of it may have changed in this overlay
+	turns        int64        // turns listed in their pages
+	findings     int64        // findings listed in theirs
+	judged       int64        // append time at which all of its rows were judged, 0 = never
+	otherMode    int64        // occurred_at of its first call in a mode in which somebody is asked, µs
+	backgroundAt int64        // occurred_at of the first call that went on in the background, µs
+	criticalAt   int64        // append time at which the minute began in which critical findings are counted
+	criticals    int64        // of that minute
+	tasksAt      int64        // append time at which its tasks are told, 0 = nothing is new
+	openTurns    []schemas.Id // with open findings
+	pending      []schemas.Id // permission requests that are open
+	texts        [sessionTexts]text
+	changed      bool
 }
 
 // due is when the session wants to be looked at.
@@ -404,7 +405,7 @@ func (s *session) encode() []byte {
 	e.int(s.first)
 	e.int(s.compared)
 	e.bool(s.related)
-	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.criticalAt, s.criticals, s.tasksAt} {
+	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.backgroundAt, s.criticalAt, s.criticals, s.tasksAt} {
 		e.int(v)
 	}
 	e.ids(s.openTurns)
@@ -428,7 +429,7 @@ func (s *session) decode(b []byte) error {
 		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
 	}
 	if len(d.b) > 0 { // of before there were detectors
-		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.criticalAt, &s.criticals, &s.tasksAt} {
+		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.backgroundAt, &s.criticalAt, &s.criticals, &s.tasksAt} {
 			*v = d.int()
 		}
 		s.openTurns, s.pending = d.ids(), d.ids()

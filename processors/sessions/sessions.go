@@ -69,6 +69,7 @@ type fold struct {
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
 	spend      map[spendKey]*schemas.SpendDelta // of the rows so far
+	judged     bool                             // what is being said was judged with all other rows
 	saying     bool                             // said is the row of a fact that is being judged
 }
 

@@ -111,10 +111,13 @@ func (x *fold) add(d *schemas.SpendDelta, watermark int64) {
 		}
 		k := paneKey{size, d.Minute - d.Minute%length, d.Billing, d.CostGrade}
 		p := v.pane(k)
-		if p.due == 0 {
+		p.late = p.late || watermark >= k.start+length
+		switch {
+		case p.late: // nothing more is expected: a batch of history does not wait
+			p.due = now
+		case p.due == 0:
 			p.due = now + pace
 		}
-		p.late = p.late || watermark >= k.start+length
 		p.add(d)
 	}
 	v.hours.add(d.Minute/hourPane, d.CostNanoUsd)

@@ -45,6 +45,22 @@ func readFrame(of broker.Log, m broker.Message) (f *frame, err error) {
 		var d schemas.DeadLetterFrame
 		err = d.DecodeMessage(m.Payload)
 		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.Tasks:
+		var d schemas.TaskFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.TaskFacts:
+		var d schemas.TaskFactFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.Spend:
+		var d schemas.SpendFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
+	case broker.SpendDeltas:
+		var d schemas.SpendDeltaFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
 	case broker.Closed:
 		var d schemas.ClosedFrame
 		err = d.DecodeMessage(m.Payload)

@@ -184,6 +184,10 @@ func (s *Sink) AppendRow(b []byte, topic string, row *delivery.Row) []byte {
 		b = row.Enriched.AppendJSON(b)
 	case row.Finding != nil:
 		b = appendFinding(b, row.Finding)
+	case row.Task != nil:
+		b = appendTask(b, row.Task)
+	case row.Spend != nil:
+		b = row.Spend.AppendJSON(b)
 	default:
 		d := *row.DeadLetter
 		d.Payload = nil
@@ -214,6 +218,24 @@ func appendFinding(b []byte, f *schemas.Finding) []byte {
 		b = append(b, id.String()...)
 	}
 	return append(b, `"}`...)
+}
+
+// appendTask writes lists and records as texts in JSON, for the same reason.
+func appendTask(b []byte, t *schemas.Task) []byte {
+	b = append(b, '{')
+	gjson.ParseBytes(t.AppendJSON(nil)).ForEach(func(key, value gjson.Result) bool {
+		if b[len(b)-1] != '{' {
+			b = append(b, ',')
+		}
+		b = append(append(b, key.Raw...), ':')
+		if value.IsObject() || value.IsArray() {
+			b = gjson.AppendJSONString(b, value.Raw)
+		} else {
+			b = append(b, value.Raw...)
+		}
+		return true
+	})
+	return append(b, '}')
 }
 
 // withExtra moves the columns that the stream lacks into one.
