@@ -220,7 +220,7 @@ func startOrJoin(ctx context.Context, folder string, generation int64) (*install
 func (in *installation) process(ctx context.Context, a *admin) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	all := []engine.Processor{sessions.New(), tasks.NewProcessor(), spend.NewProcessor()}
+	all := processors()
 	ended := make(chan error, len(all))
 	for _, p := range all {
 		config := engine.Config{Broker: in.broker, Processor: p, Owner: workerName(), Stopped: tellStopped}
@@ -238,6 +238,11 @@ func (in *installation) process(ctx context.Context, a *admin) error {
 		cancel() // one that fails ends the others
 	}
 	return errors.Join(errs...)
+}
+
+// processors are those of the pipeline, sessions first.
+func processors() []engine.Processor {
+	return []engine.Processor{sessions.New(), tasks.NewProcessor(), spend.NewProcessor()}
 }
 
 // tellStopped raises the alarm for a partition that is left alone.

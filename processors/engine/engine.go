@@ -75,8 +75,8 @@ func (NoEvents) Restate(Restatement) {}
 // inputs are the topics that processors read; all have two lanes.
 var inputs = []string{broker.Events, broker.TaskFacts, broker.SpendDeltas}
 
-// inputOf is the topic that a processor reads.
-func inputOf(p Processor) string {
+// InputOf is the topic that a processor reads.
+func InputOf(p Processor) string {
 	if f, ok := p.(FrameProcessor); ok {
 		return f.Input()
 	}

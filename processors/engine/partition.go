@@ -134,7 +134,7 @@ func newPartition(cfg Config, number int) *partition {
 	p := &partition{cfg: cfg, number: number, state: newState(), configs: cfg.configs,
 		log: cfg.Logger.With("processor", cfg.Processor.Name(), "partition", number)}
 	for i, l := range [...]schemas.Lane{schemas.LaneCritical, schemas.LaneNormal} {
-		p.lanes[i] = &lane{log: broker.Log{Topic: inputOf(cfg.Processor), Partition: number, Lane: l}}
+		p.lanes[i] = &lane{log: broker.Log{Topic: InputOf(cfg.Processor), Partition: number, Lane: l}}
 	}
 	p.head.outputs = map[string]int64{}
 	return p

@@ -32,6 +32,9 @@ type frame struct {
 // readFrame decodes a message of rows.
 func readFrame(of broker.Log, m broker.Message) (f *frame, err error) {
 	f = &frame{position: m.Position}
+	if fingerprint, _ := schemas.MessageFingerprint(m.Payload); schemas.FingerprintName(fingerprint) == "Control" {
+		return f, nil // of nobody: inputs of processors hold them beside rows
+	}
 	switch of.Topic {
 	case broker.Enriched:
 		var d schemas.EnrichedFrame

@@ -11,6 +11,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ import (
 type Options struct {
 	// Processor whose commits are read.
 	Processor string
+	// Input is the topic that it reads; events if empty.
+	Input string
 	// Folds are the processor by the version of its fold, for check A. Commits
 	// of other versions are taken as they are; without any, check A is left out.
 	Folds map[int64]engine.Processor
@@ -236,7 +239,7 @@ func (p *partition) open(ctx context.Context) error {
 	}
 	enriched := p.topics[broker.Log{Topic: broker.Enriched, Partition: p.number}]
 	p.facts = facts{known: map[schemas.Id]standing{}, whole: enriched.whole, generation: p.broker.Generation()}
-	p.input, err = openInput(ctx, p.broker, p.number)
+	p.input, err = openInput(ctx, p.broker, cmp.Or(p.Input, broker.Events), p.number)
 	return err
 }
 
