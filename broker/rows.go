@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,6 +69,11 @@ func IsRowTopic(topic string) bool {
 // RowSchema is the fingerprint of the schema that rows of one of RowTopics are
 // written with.
 func RowSchema(topic string) uint64 { return rowFrames[topic].row }
+
+// CompareOutputs is the order of the outputs of a commit.
+func CompareOutputs(a, b schemas.Output) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Partition, b.Partition))
+}
 
 // AppendRows appends a frame of already encoded rows as a message of one of
 // RowTopics.

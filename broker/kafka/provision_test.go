@@ -38,7 +38,15 @@ func TestAPlanSaysWhatProvisioningDoesAndDoesNothing(t *testing.T) {
 		"create topic flightlog.g1.enriched (4 partitions, kept 1080h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.findings (4 partitions, kept 1080h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.findings.critical (4 partitions, kept 1080h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend (4 partitions, kept 9600h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend-deltas (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend-deltas.critical (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.task-facts (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.task-facts.critical (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.tasks (4 partitions, kept 9600h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.sessions.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.tasks.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
 		"name the installation and its 4 partitions",
 	}
 	for range 2 {
@@ -144,7 +152,7 @@ func TestTheConfigurationReportsEveryProblem(t *testing.T) {
 		Brokers: []string{"nowhere"}, CertFile: missing, SASL: "PLAINTEXT", Password: "secret-1", PasswordFile: missing,
 		RegistryURL: "http://user:secret-2@registry", Prefix: "a.b", Generation: -1, Partitions: -1, Timeout: -1,
 		TransactionTimeout: -1, SessionTimeout: -1,
-		Layout: kafka.Layout{ReplicationFactor: -1, EventsAge: -1, RowsAge: -1, ClosedAge: -1, CompactionLag: -1, Processors: []string{"enriched", "No"}},
+		Layout: kafka.Layout{ReplicationFactor: -1, EventsAge: -1, RowsAge: -1, ClosedAge: -1, CompactionLag: -1, Processors: []string{"No"}},
 	}
 	err := config.Validate()
 	if err == nil {
@@ -152,7 +160,7 @@ func TestTheConfigurationReportsEveryProblem(t *testing.T) {
 	}
 	for _, key := range []string{"brokers", "cert_file, key_file", "cert_file", "sasl", "password_file", "registry_url", "prefix", "generation",
 		"partitions", "timeout", "transaction_timeout", "session_timeout", "replication_factor", "events_age", "rows_age", "closed_age",
-		"compaction_lag", "processors: enriched", "processors: No"} {
+		"compaction_lag", "processors: No"} {
 		if !regexp.MustCompile(`(?m)^` + key + `: `).MatchString(err.Error()) {
 			t.Errorf("%s is not reported", key)
 		}

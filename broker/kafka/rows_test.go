@@ -86,6 +86,10 @@ func TestRowsAreReadAsFramesWithWhatTheirHeadersSay(t *testing.T) {
 		broker.Findings:    (&schemas.Finding{Subject: "one"}).AppendAvro(nil),
 		broker.DeadLetters: (&schemas.DeadLetter{Reason: "one"}).AppendAvro(nil),
 		broker.Closed:      (&schemas.Closed{Key: []byte("one")}).AppendAvro(nil),
+		broker.Tasks:       (&schemas.Task{TaskId: "one"}).AppendAvro(nil),
+		broker.TaskFacts:   (&schemas.TaskFact{SessionId: "one"}).AppendAvro(nil),
+		broker.Spend:       (&schemas.Spend{Value: "one"}).AppendAvro(nil),
+		broker.SpendDeltas: (&schemas.SpendDelta{Value: "one"}).AppendAvro(nil),
 	}
 	for _, topic := range broker.RowTopics() {
 		to := broker.Log{Topic: topic}

@@ -87,7 +87,7 @@ func (l *Layout) problems() []error {
 		}
 	}
 	for _, processor := range l.Processors {
-		if !processorPattern.MatchString(processor) || broker.IsRowTopic(processor) {
+		if !processorPattern.MatchString(processor) {
 			errs = append(errs, fmt.Errorf("processors: %s: must be a name of a processor", processor))
 		}
 	}

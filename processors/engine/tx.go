@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/flightlog/flightlog/broker"
@@ -117,8 +118,8 @@ func (tx *Tx) emit(topic string, lane schemas.Lane, partition int, row []byte) {
 // Full tells that the commit has reached its size: go on in the next one.
 func (tx *Tx) Full() bool { return tx.Used() >= SoftBytes }
 
-// grouped puts the rows together by topic, partition and lane, in the order in
-// which they were said. previous is the last commit with rows by destination.
+// grouped puts the rows together by topic, lane and partition, in this order, and
+// within one in the order in which they were said. previous is the last commit with rows by destination.
 func (tx *Tx) grouped(previous map[string]int64) []schemas.Output {
 	var outputs []schemas.Output
 	at := map[string]int{}
@@ -133,6 +134,7 @@ func (tx *Tx) grouped(previous map[string]int64) []schemas.Output {
 		}
 		outputs[i].Rows = append(outputs[i].Rows, o.row)
 	}
+	slices.SortFunc(outputs, broker.CompareOutputs)
 	return outputs
 }
 
