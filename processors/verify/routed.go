@@ -313,20 +313,7 @@ func (p *partition) whole(c *schemas.Commit) bool {
 func (p *partition) collect(ctx context.Context, c *schemas.Commit) error {
 	n, rows := c.CommitNumber, 0
 	said := *c
-	logs := rowLogs(p.number)
-	for _, topic := range [...]string{broker.TaskFacts, broker.SpendDeltas} { // for other partitions, too
-		for q := range p.partitions {
-			if q != p.number {
-				logs = append(logs, broker.Log{Topic: topic, Partition: q})
-			}
-		}
-	}
-	for _, of := range logs {
-		if p.topics[of] == nil {
-			if err := p.follow(ctx, of); err != nil {
-				return err
-			}
-		}
+	for _, of := range p.rowLogs() {
 		t, out := p.topics[of], schemas.Output{Topic: of.Topic, Partition: int64(of.Partition), Lane: of.Lane, Schema: int64(broker.RowSchema(of.Topic))}
 		for {
 			f, err := p.meet(ctx, t, n)

@@ -232,7 +232,7 @@ func (p *partition) open(ctx context.Context) error {
 	} else if err != nil && !errors.Is(err, broker.ErrLost) {
 		return err
 	}
-	for _, of := range rowLogs(p.number) {
+	for _, of := range p.rowLogs() {
 		if err := p.follow(ctx, of); err != nil {
 			return err
 		}
@@ -250,6 +250,20 @@ func rowLogs(partition int) []broker.Log {
 		logs = append(logs, broker.Log{Topic: topic, Partition: partition})
 	}
 	return append(logs, broker.Log{Topic: broker.Findings, Partition: partition, Lane: schemas.LaneCritical})
+}
+
+// rowLogs are the logs that this partition may have said rows for: its own, and
+// all of the topics that lead to other processors.
+func (p *partition) rowLogs() []broker.Log {
+	logs := rowLogs(p.number)
+	for _, topic := range [...]string{broker.TaskFacts, broker.SpendDeltas} {
+		for q := range p.partitions {
+			if q != p.number {
+				logs = append(logs, broker.Log{Topic: topic, Partition: q})
+			}
+		}
+	}
+	return logs
 }
 
 // commit verifies the commit that comes next.
