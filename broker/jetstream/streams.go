@@ -44,10 +44,8 @@ const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
 	ClosedAge = 90 * 24 * time.Hour
-	// SummariesAge is how long tasks and spend are kept, InternalAge what one
-	// processor tells another.
-	SummariesAge = 400 * 24 * time.Hour
-	InternalAge  = 7 * 24 * time.Hour
+	// InternalAge is how long what one processor tells another is kept.
+	InternalAge = 7 * 24 * time.Hour
 )
 
 // leaseTTL is the default of Config.LeaseTTL.
@@ -181,8 +179,6 @@ func (b *Broker) layout() []stream {
 		switch topic {
 		case broker.Closed:
 			age, asked = ClosedAge, layout.ClosedAge
-		case broker.Tasks, broker.Spend:
-			age, asked = SummariesAge, 0
 		case broker.TaskFacts, broker.SpendDeltas:
 			age, asked = InternalAge, 0
 		}

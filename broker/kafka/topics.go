@@ -46,10 +46,8 @@ const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
 	ClosedAge = 90 * 24 * time.Hour
-	// SummariesAge is how long tasks and spend are kept, InternalAge what one
-	// processor tells another.
-	SummariesAge = 400 * 24 * time.Hour
-	InternalAge  = 7 * 24 * time.Hour
+	// InternalAge is how long what one processor tells another is kept.
+	InternalAge = 7 * 24 * time.Hour
 )
 
 // Layout is how an installation is provisioned. Of a topic that exists already
@@ -141,8 +139,6 @@ func (c *Config) topics(partitions, replicas int) []topic {
 		switch rows {
 		case broker.Closed:
 			set, otherwise = c.Layout.ClosedAge, ClosedAge
-		case broker.Tasks, broker.Spend:
-			set, otherwise = 0, SummariesAge
 		case broker.TaskFacts, broker.SpendDeltas:
 			set, otherwise = 0, InternalAge
 		}
