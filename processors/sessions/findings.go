@@ -18,6 +18,7 @@ import (
 const (
 	maxFindings   = 256       // of a session; more are not said
 	maxOpenTurns  = 16        // whose findings the next prompt resolves
+	maxPrompts    = 32        // whose times are kept
 	maxPending    = 32        // permission requests that are watched
 	oldAtSight    = 10 * 60e6 // an event this much older than its append time is history, µs
 	criticalBurst = 5         // critical findings of a session in a minute that are urgent
@@ -75,7 +76,7 @@ func (x *fold) observe(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	if ok && f.kind == schemas.KindToolCall && detectors.OtherMode(r) && (s.otherMode == 0 || r.OccurredAt < s.otherMode) {
 		s.otherMode, s.changed = r.OccurredAt, true
 	}
-	if ok && r.Background.Value && (s.backgroundAt == 0 || r.OccurredAt < s.backgroundAt) {
+	if ok && detectors.Background(r) && (s.backgroundAt == 0 || r.OccurredAt < s.backgroundAt) {
 		s.backgroundAt, s.changed = r.OccurredAt, true
 	}
 	switch f.kind {
@@ -89,6 +90,8 @@ func (x *fold) observe(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	case schemas.KindPrompt:
 		if ok && r.AgentRunId == "" {
 			x.endTurns(s, r.OccurredAt)
+			s.asks(r.OccurredAt)
+			x.askAgain(s)
 		}
 	case schemas.KindModelRequest:
 		if ok && r.CostGrade == schemas.CostGradeUnpriced && f.used() {
@@ -334,6 +337,18 @@ func (x *fold) waiting(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	}
 }
 
+// asks keeps the times of the last prompts, in order.
+func (s *session) asks(at int64) {
+	i, known := slices.BinarySearch(s.prompts, at)
+	if known {
+		return
+	}
+	s.prompts, s.changed = slices.Insert(s.prompts, i, at), true
+	if len(s.prompts) > maxPrompts {
+		s.prompts = s.prompts[1:]
+	}
+}
+
 // watch keeps the permission requests that are open.
 func (s *session) watch(request schemas.Id, open bool) {
 	i := slices.Index(s.pending, request)
@@ -362,7 +377,8 @@ func (x *fold) answered(s *session, f *fact, asked int64) int64 {
 	id, l := x.linkOf(s, f)
 	if l != nil {
 		if call := x.callFor(s, id, l, moment{f.key, f.numbers[nOccurredAt].value}); call != nil {
-			if d := call.numbers[nDecidedAt]; d.rank != 0 && d.value >= asked {
+			// Other witnesses tell of a decision when the call has ended.
+			if d := call.numbers[nDecidedAt]; d.rank == decisionBy[otlpLog] && d.value >= asked {
 				return d.value
 			}
 			if done := call.numbers[nEndedAt]; done.rank != 0 {
@@ -379,6 +395,11 @@ func (x *fold) answered(s *session, f *fact, asked int64) int64 {
 	} {
 		if e := x.known(s, key); e != nil && e.numbers[nOccurredAt].value >= asked {
 			return e.numbers[nOccurredAt].value
+		}
+	}
+	for _, at := range s.prompts { // a person has looked
+		if at > asked {
+			return at
 		}
 	}
 	return 0
@@ -459,6 +480,11 @@ func witnessOf(c channel) string {
 
 // judge judges all rows of a session that has ended, whatever came late.
 func (x *fold) judge(s *session) {
+	for _, id := range slices.Clone(s.pending) { // all that may have answered them is said
+		if f := x.known(s, id); f != nil {
+			x.publish(s, f, true)
+		}
+	}
 	var all detectors.Session
 	for i := range s.facts {
 		p := load[page](x, pageKey(s.id, i/pageSize), nil)

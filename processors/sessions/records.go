@@ -128,6 +128,7 @@ type session struct {
 	tasksAt      int64        // append time at which its tasks are told, 0 = nothing is new
 	openTurns    []schemas.Id // with open findings
 	pending      []schemas.Id // permission requests that are open
+	prompts      []int64      // occurred_at of the last ones of the main thread, in order, µs
 	texts        [sessionTexts]text
 	changed      bool
 }
@@ -410,6 +411,10 @@ func (s *session) encode() []byte {
 	}
 	e.ids(s.openTurns)
 	e.ids(s.pending)
+	e.uint(uint64(len(s.prompts)))
+	for _, at := range s.prompts {
+		e.int(at)
+	}
 	return e
 }
 
@@ -433,6 +438,9 @@ func (s *session) decode(b []byte) error {
 			*v = d.int()
 		}
 		s.openTurns, s.pending = d.ids(), d.ids()
+		for n := d.uint(); n > 0 && !d.bad; n-- {
+			s.prompts = append(s.prompts, d.int())
+		}
 	}
 	return d.err()
 }

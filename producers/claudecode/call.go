@@ -70,7 +70,8 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 		Skill: strings.Clone(s.Skill), Request: strings.Clone(s.Request), place: m.Place(s),
 	}
 	if arguments.Exists() {
-		c.hash, c.length = m.canonical(arguments)
+		text := m.canonicalText(arguments)
+		c.hash, c.length = extraction.ArgumentsHash(name, text), schemas.SomeLong(int64(len(text)))
 	}
 	target := ""
 	switch name {
