@@ -425,7 +425,6 @@ func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
 // missing reports witnesses that the sessions of a host have and this one, which
 // has ended, does not.
 func (x *fold) missing(s *session) {
-	const day = 24 * 3600e6
 	name := s.texts[sHost].value
 	if name == "" {
 		return

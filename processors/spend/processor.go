@@ -74,7 +74,7 @@ type fold struct {
 func (x *fold) Frame(payload []byte) error {
 	var frame schemas.SpendDeltaFrame
 	if err := frame.DecodeMessage(payload); err != nil {
-		return fmt.Errorf("%w: %v", engine.ErrInvalid, err)
+		return fmt.Errorf("%w: %w", engine.ErrInvalid, err)
 	}
 	for i := range frame.Rows {
 		if err := valid(&frame.Rows[i]); err != nil {

@@ -75,7 +75,7 @@ func recordKey(id schemas.Id) string { return string(recordKind) + string(id[:])
 func (x *fold) Frame(payload []byte) error {
 	var frame schemas.TaskFactFrame
 	if err := frame.DecodeMessage(payload); err != nil {
-		return fmt.Errorf("%w: %v", engine.ErrInvalid, err)
+		return fmt.Errorf("%w: %w", engine.ErrInvalid, err)
 	}
 	for i := range frame.Rows {
 		f := &frame.Rows[i]

@@ -114,13 +114,6 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 	return c
 }
 
-// canonical is the hash and the length of a value's canonical JSON, which two
-// witnesses share whatever the order of its keys (contract §2.4).
-func (m *Maker) canonical(v gjson.Result) (string, schemas.OptLong) {
-	b := m.canonicalText(v)
-	return schemas.TextHash(b), schemas.SomeLong(int64(len(b)))
-}
-
 // canonicalText is a value's canonical JSON, good until the next call.
 func (m *Maker) canonicalText(v gjson.Result) []byte {
 	b, err := extraction.Canonical(m.buffer[:0], []byte(v.Raw))
