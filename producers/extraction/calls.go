@@ -67,6 +67,7 @@ func (sh *shell) run(args []word) {
 		}
 		sh.program(name, called.text, args)
 		sh.writesOf(name, args)
+		sh.testsElsewhere(name, args)
 	}
 }
 

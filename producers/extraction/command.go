@@ -374,9 +374,21 @@ func (sh *shell) name(class, target string, telling bool) {
 	if telling {
 		rank++
 	}
-	if rank > sh.rank {
+	// Of several that change the world the last one is meant: terraform init,
+	// terraform apply.
+	if rank > sh.rank || rank == sh.rank && changesTheWorld(target) {
 		sh.rank, sh.facts.Class, sh.facts.Target = rank, class, target
 	}
+}
+
+// changesTheWorld tells commands whose failure somebody wants to know of.
+func changesTheWorld(target string) bool {
+	switch target {
+	case "terraform apply", "terraform destroy", "tofu apply", "kubectl apply", "kubectl delete", "helm upgrade", "helm install",
+		"docker push", "npm publish", "pnpm publish", "cargo publish":
+		return true
+	}
+	return false
 }
 
 // safeName tells a name that can be a program's: short, and of no characters
