@@ -477,6 +477,28 @@ func witnessOf(c channel) string {
 	return schemas.WitnessOtlp.String()
 }
 
+// eachRow calls each with the rows that stand, which are good until the next call
+// of it.
+func (x *fold) eachRow(s *session, each func(*fact, *schemas.Enriched)) {
+	if int64(cap(x.rows)) < s.facts {
+		x.rows = make([]schemas.Enriched, 0, 2*s.facts)
+	}
+	x.rows = x.rows[:0]
+	for i := range s.facts {
+		p := load[page](x, pageKey(s.id, i/pageSize), nil)
+		f := x.known(s, p.facts[i%pageSize])
+		if f.row == nil {
+			continue
+		}
+		x.rows = x.rows[:len(x.rows)+1]
+		r := &x.rows[len(x.rows)-1]
+		if _, err := r.DecodeAvro(f.row); err != nil {
+			panic(err)
+		}
+		each(f, r)
+	}
+}
+
 // judge judges all rows of a session that has ended, whatever came late.
 func (x *fold) judge(s *session) {
 	for _, id := range slices.Clone(s.pending) { // all that may have answered them is said
@@ -485,18 +507,7 @@ func (x *fold) judge(s *session) {
 		}
 	}
 	var all detectors.Session
-	for i := range s.facts {
-		p := load[page](x, pageKey(s.id, i/pageSize), nil)
-		f := x.known(s, p.facts[i%pageSize])
-		if f.row == nil {
-			continue
-		}
-		var r schemas.Enriched
-		if _, err := r.DecodeAvro(f.row); err != nil {
-			panic(err)
-		}
-		all.Add(&r, f.first, f.numbers[nEndedAt].value)
-	}
+	x.eachRow(s, func(f *fact, r *schemas.Enriched) { all.Add(r, f.first, f.numbers[nEndedAt].value) })
 	found, attempts := all.Judge(x.rulesAt)
 	x.judged = true // what is said now is judged
 	for _, a := range attempts {

@@ -69,6 +69,7 @@ type fold struct {
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
 	spend      map[spendKey]*schemas.SpendDelta // of the rows so far
+	rows       []schemas.Enriched               // of eachRow
 	judged     bool                             // what is being said was judged with all other rows
 	saying     bool                             // said is the row of a fact that is being judged
 }
@@ -324,7 +325,9 @@ func (x *fold) End() {
 	x.emitSpend()
 	clear(x.open)
 	clear(x.parsedTexts)
-	x.order, x.tx = x.order[:0], nil
+	if x.order, x.tx = x.order[:0], nil; cap(x.rows) > mostRows {
+		x.rows = nil
+	}
 	x.folds.Put(x)
 }
 
@@ -338,6 +341,9 @@ func (x *fold) keep(key string, changed bool, due int64, encode func() []byte) {
 		x.tx.Put(key, encode(), due)
 	}
 }
+
+// mostRows is how many rows an overlay keeps room for.
+const mostRows = 4096
 
 // witnessNames is the column witnesses.
 func witnessNames(bits uint16) string {

@@ -36,23 +36,14 @@ type toldTask struct {
 func (x *fold) tellTasks(s *session) {
 	by := map[string][]*schemas.Enriched{}
 	var end *schemas.Enriched
-	for i := range s.facts {
-		p := load[page](x, pageKey(s.id, i/pageSize), nil)
-		f := x.known(s, p.facts[i%pageSize])
-		if f.row == nil {
-			continue
-		}
-		r := new(schemas.Enriched)
-		if _, err := r.DecodeAvro(f.row); err != nil {
-			panic(err)
-		}
+	x.eachRow(s, func(_ *fact, r *schemas.Enriched) {
 		if r.TaskId != "" {
 			by[r.TaskId] = append(by[r.TaskId], r)
 		}
 		if r.Kind == schemas.KindSessionEnd {
 			end = r
 		}
-	}
+	})
 	if end != nil && s.endAt != 0 {
 		end = nil // it goes on
 	}
