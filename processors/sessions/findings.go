@@ -2,7 +2,6 @@ package sessions
 
 import (
 	"bytes"
-	"math/bits"
 	"slices"
 
 	"github.com/flightlog/flightlog/processors/detectors"
@@ -47,14 +46,6 @@ type finding struct {
 	rules   int64 // version that it was found by
 	due     int64
 	changed bool
-}
-
-// host is the record of a host: when its sessions last had a witness, µs.
-type host struct {
-	heard    [channels]int64
-	sessions int64
-	due      int64 // append time at which it is forgotten
-	changed  bool
 }
 
 // rules are a version of the rules.
@@ -300,183 +291,6 @@ func (x *fold) urgent(s *session, f *fact) bool {
 	return false
 }
 
-// waiting judges a permission request: by the clock of the log while it is open,
-// by the clock of its host once it has ended.
-func (x *fold) waiting(s *session, f *fact, r *schemas.Enriched, ok bool) {
-	id := (&detectors.Finding{Kind: detectors.LongApproval, Key: string(f.key[:])}).ID(s.id)
-	n := load[finding](x, findingKey(s.id, id), nil)
-	if !ok {
-		if n != nil && n.State != schemas.FindingStateWithdrawn {
-			gone := n.Finding
-			gone.State, gone.By = schemas.FindingStateWithdrawn, x.rulesAt(f.first).For(detectors.Place{})
-			x.find(s, n, gone)
-		}
-		return
-	}
-	settings := x.settings(f, r)
-	if !settings.Enabled(detectors.LongApproval) {
-		return
-	}
-	found := detectors.Finding{Kind: detectors.LongApproval, Key: string(f.key[:]), Subject: detectors.SubjectOf(r), Severity: schemas.SeverityMedium,
-		Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: settings}
-	end, after, now := x.answered(s, f, r.OccurredAt), settings.ApprovalAfter(), x.tx.Now()
-	s.watch(f.key, end == 0)
-	switch {
-	case end != 0 && (end-r.OccurredAt >= after || n != nil && n.State != schemas.FindingStateWithdrawn):
-		found.State, found.Wait, found.Last = schemas.FindingStateResolved, (end-r.OccurredAt)/1000, end
-	case end == 0 && (now-f.first >= after || s.ending && now-r.OccurredAt >= after):
-		found.Wait = after / 1000
-	case end == 0:
-		f.dueBy(f.first + after)
-		return
-	default:
-		return
-	}
-	if n := x.findingOf(s, id); n != nil {
-		x.find(s, n, found)
-	}
-}
-
-// asks keeps the times of the last prompts, in order.
-func (s *session) asks(at int64) {
-	i, known := slices.BinarySearch(s.prompts, at)
-	if known {
-		return
-	}
-	s.prompts, s.changed = slices.Insert(s.prompts, i, at), true
-	if len(s.prompts) > maxPrompts {
-		s.prompts = s.prompts[1:]
-	}
-}
-
-// watch keeps the permission requests that are open.
-func (s *session) watch(request schemas.Id, open bool) {
-	i := slices.Index(s.pending, request)
-	switch {
-	case open && i < 0 && len(s.pending) < maxPending:
-		s.pending, s.changed = append(s.pending, request), true
-	case !open && i >= 0:
-		s.pending, s.changed = slices.Delete(s.pending, i, i+1), true
-	}
-}
-
-// askAgain makes open permission requests due: their turn has ended.
-func (x *fold) askAgain(s *session) {
-	for _, id := range s.pending {
-		if f := x.known(s, id); f != nil {
-			f.dueBy(x.tx.Now())
-		}
-	}
-}
-
-// answered is when a permission request that was made at a time came to its end,
-// µs; 0 while it is open. It is the decision, or else the begin of the call that
-// it was for, by its end and how long it ran, or else the end of its turn or its
-// session.
-func (x *fold) answered(s *session, f *fact, asked int64) int64 {
-	id, l := x.linkOf(s, f)
-	if l != nil {
-		if call := x.callFor(s, id, l, moment{f.key, f.numbers[nOccurredAt].value}); call != nil {
-			// Other witnesses tell of a decision when the call has ended.
-			if d := call.numbers[nDecidedAt]; d.rank == decisionBy[otlpLog] && d.value >= asked {
-				return d.value
-			}
-			if done := call.numbers[nEndedAt]; done.rank != 0 {
-				return max(asked, done.value-call.numbers[nDurationMs].value*1000)
-			}
-		}
-	}
-	session := s.texts[sSessionId].value
-	prompt, agent := f.texts[tPromptId].value, f.texts[tAgentRunId].value
-	for _, key := range [...]schemas.Id{
-		schemas.FactKey(session, schemas.KindTurnEnd, prompt+"/"+agent),
-		schemas.FactKey(session, schemas.KindTurnEnd, prompt+"/"),
-		schemas.FactKey(session, schemas.KindSessionEnd, "end"),
-	} {
-		if e := x.known(s, key); e != nil && e.numbers[nOccurredAt].value >= asked {
-			return e.numbers[nOccurredAt].value
-		}
-	}
-	for _, at := range s.prompts { // a person has looked
-		if at > asked {
-			return at
-		}
-	}
-	return 0
-}
-
-// unpriced reports a model without a price, once for each day.
-func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
-	const day = 24 * 3600e6
-	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: r.Model + "\x00" + string(rune(r.OccurredAt/day)), Subject: r.Model,
-		Severity: schemas.SeverityLow, Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: x.settings(f, r)}
-	if !found.By.Enabled(found.Kind) {
-		return
-	}
-	id := found.ID(schemas.SessionKey(r.Org, ""))
-	seen := load(x, seenKey(id), func() *seen { return &seen{} })
-	if seen.due == 0 {
-		seen.due, seen.changed = x.tx.Now()+2*day, true
-		n := &finding{id: id}
-		x.find(s, n, found)
-	}
-}
-
-// missing reports witnesses that the sessions of a host have and this one, which
-// has ended, does not.
-func (x *fold) missing(s *session) {
-	name := s.texts[sHost].value
-	if name == "" {
-		return
-	}
-	const all = 1<<hook | 1<<transcript | 1<<otlpLog
-	id := schemas.FactKey(s.texts[sOrg].value, schemas.KindSessionEnd, name+"\x00"+s.texts[sAgent].value)
-	h := load(x, hostKey(id), func() *host { return &host{} })
-	if s.judged == 0 {
-		h.sessions++
-		h.due, h.changed = x.tx.Now()+hostMemory, true
-	}
-	place := detectors.Place{Repo: s.texts[sRepo].value, Workflow: s.texts[sWorkflow].value}
-	settings := x.rulesAt(s.first).For(place)
-	for c := range h.heard {
-		one := uint16(1) << c
-		if all&one == 0 {
-			continue
-		}
-		if s.shown&one != 0 {
-			if s.lastEvent > h.heard[c] {
-				h.heard[c], h.changed = s.lastEvent, true
-			}
-		}
-		found := detectors.Finding{Kind: detectors.MissingTelemetry, Key: witnessOf(channel(c)), Subject: witnessOf(channel(c)), Severity: schemas.SeverityLow,
-			Count: 1, First: s.lastEvent, Last: s.lastEvent, By: settings,
-			Evidence: []schemas.Id{schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end")}}
-		fid := found.ID(s.id)
-		n := load[finding](x, findingKey(s.id, fid), nil)
-		silent := s.shown&one == 0 && bits.OnesCount16(s.shown&all) > 0 && h.heard[c] != 0 && s.lastEvent-h.heard[c] < hostMemory &&
-			h.sessions > 2 && settings.Enabled(found.Kind)
-		switch {
-		case silent && (n == nil || n.State != schemas.FindingStateOpen):
-			if n = x.findingOf(s, fid); n != nil {
-				x.find(s, n, found)
-			}
-		case !silent && s.shown&one != 0 && n != nil && n.State == schemas.FindingStateOpen:
-			found.State = schemas.FindingStateWithdrawn
-			x.find(s, n, found)
-		}
-	}
-}
-
-func witnessOf(c channel) string {
-	switch c {
-	case hook:
-		return schemas.WitnessHook.String()
-	case transcript:
-		return schemas.WitnessTranscript.String()
-	}
-	return schemas.WitnessOtlp.String()
-}
-
 // eachRow calls each with the rows that stand, which are good until the next call
 // of it.
 func (x *fold) eachRow(s *session, each func(*fact, *schemas.Enriched)) {
@@ -677,24 +491,4 @@ func (s *session) urgent(now int64) bool {
 	s.criticals++
 	s.changed = true
 	return s.criticals <= criticalBurst
-}
-
-// seen is a record of something that is told once.
-type seen struct {
-	due     int64
-	changed bool
-}
-
-// forget removes a record whose time has come.
-func (x *fold) forget(key string) {
-	if n := load[seen](x, key, nil); n != nil && n.due <= x.tx.Now() {
-		n.due, n.changed = 0, true
-	}
-}
-
-// forgetHost removes a host of which no session has ended for long.
-func (x *fold) forgetHost(key string) {
-	if h := load[host](x, key, nil); h != nil && h.due <= x.tx.Now() {
-		h.due, h.changed = 0, true
-	}
 }
