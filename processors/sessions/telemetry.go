@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"fmt"
 	"math/bits"
 
 	"github.com/flightlog/flightlog/processors/detectors"
@@ -21,7 +22,7 @@ type host struct {
 // unpriced reports a model without a price, once for each day.
 func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
 	const day = 24 * 3600e6
-	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: r.Model + "\x00" + string(rune(r.OccurredAt/day)), Subject: r.Model,
+	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: fmt.Sprint(r.Model, "\x00", r.OccurredAt/int64(day)), Subject: r.Model,
 		Severity: schemas.SeverityLow, Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: x.settings(f, r)}
 	if !found.By.Enabled(found.Kind) {
 		return
