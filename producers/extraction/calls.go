@@ -135,7 +135,8 @@ func (sh *shell) program(name, path string, args []word) {
 	case name == "node" && hasOption(args, "--test", 0):
 		class = "test"
 	}
-	if class == "test" && runsNone(args) {
+	if class == "test" && (runsNone(args) || name == "go" && hasWord(args, "-c") || name == "make" && hasWord(args, "-n") ||
+		(name == "gradle" || name == "gradlew") && hasWord(args, "-x")) {
 		class = "read"
 	}
 	source := ""

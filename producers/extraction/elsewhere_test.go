@@ -31,9 +31,18 @@ func TestTestsThatRunElsewhere(t *testing.T) {
 		}
 	}
 	for _, command := range []string{"docker compose up -d", "docker run postgres", "docker exec db psql -c 'select 1'", "ssh host uptime",
-		"kubectl exec pod -- ls tests", "docker compose run app rm -rf /app/x", "nix develop", "docker run"} {
+		"kubectl exec pod -- ls tests", "go test -c ./...", "make -n test", "./gradlew build -x test", "docker compose run app rm -rf /app/x", "nix develop", "docker run"} {
 		if facts := Command(command, "/home/dev/shop"); facts.Test || len(facts.Writes) > 0 {
 			t.Errorf("%s: %+v", command, facts)
+		}
+	}
+}
+
+func TestFilesAboutProtectedFilesAreNot(t *testing.T) {
+	for file, want := range map[string]string{"Dockerfile.md": "", "docs/Dockerfile.log": "", "Dockerfile.test.js": "", "src/Jenkinsfile.test.groovy": "",
+		"Dockerfile": ClassInfrastructure, "Dockerfile.dev": ClassInfrastructure, "api.Dockerfile": ClassInfrastructure, "Jenkinsfile.prod": ClassCI} {
+		if got := ProtectedClass(file); got != want {
+			t.Errorf("%s is %q, want %q", file, got, want)
 		}
 	}
 }
