@@ -325,7 +325,7 @@ func (x *fold) judge(s *session) {
 	found, attempts := all.Judge(x.rulesAt)
 	x.judged = true // what is said now is judged
 	for _, a := range attempts {
-		if f := x.known(s, a.Fact); x.setAttempt(f, a) {
+		if f := x.known(s, a.Fact); x.setAttempt(f, a) || f.due != 0 { // or it was set as others were said
 			x.publish(s, f, true)
 		}
 	}
