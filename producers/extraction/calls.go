@@ -38,6 +38,7 @@ func (sh *shell) run(args []word) {
 	if sh.bypasses(called.text, args) {
 		return
 	}
+	sh.carry(name, args)
 	if by := sh.fromNetwork(called); by != "" {
 		sh.networkInstall(by, sourceScript)
 	}
