@@ -46,14 +46,14 @@ func (sh *shell) run(args []word) {
 	case "":
 	case "cd", "pushd", "popd":
 		sh.changeFolder(name, args)
-		sh.name("other", name, false)
+		sh.name("other", name, 0)
 	case "eval":
 		sh.evaluate(args)
 	case "source", ".":
 		if len(args) > 0 && sh.fromNetwork(args[0]) != "" {
 			sh.networkInstall(sh.fromNetwork(args[0]), sourceScript)
 		}
-		sh.name("interpreter", "source", false)
+		sh.name("interpreter", "source", 0)
 	case "find":
 		sh.find(args)
 	case "bash", "sh":
@@ -156,11 +156,30 @@ func (sh *shell) program(name, path string, args []word) {
 	case name == "curl" || name == "wget":
 		sh.fetches = name
 	}
-	sh.name(class, target, telling[target])
+	weight := telling[target]
+	if turnedOn(args, "--dry-run", "--help", "-help", "-h") && !hasWord(args, "--dry-run=none") || target == "git push" && hasOption(rest, "--dry-run", 'n') {
+		weight = 0
+	}
+	sh.name(class, target, weight)
 }
 
-// telling are the commands that tell more of a line than others of their class.
-var telling = map[string]bool{"git commit": true, "git push": true, "gh pr create": true, "gh pr merge": true}
+// telling are the commands that tell more of a line than others of their class:
+// commits, pushes and pull requests, of which the first names the line, and
+// still more releases and changes of infrastructure, of which the last does.
+var telling = func() map[string]int {
+	weights := map[string]int{"git commit": 1, "git push": 1, "gh pr create": 1, "gh pr merge": 1}
+	for _, target := range []string{"gh release create",
+		"terraform apply", "terraform destroy", "tofu apply", "tofu destroy", "terragrunt apply", "terragrunt destroy",
+		"pulumi up", "pulumi destroy", "helm install", "helm upgrade", "helm uninstall", "helm rollback", "helm push",
+		"kubectl apply", "kubectl create", "kubectl delete", "kubectl drain", "kubectl patch", "kubectl replace",
+		"kubectl scale", "kubectl set", "skaffold deploy", "skaffold run", "fly deploy", "vercel deploy", "netlify deploy",
+		"wrangler deploy", "wrangler publish", "docker push", "docker compose push", "podman push", "nerdctl push",
+		"npm publish", "pnpm publish", "yarn publish", "bun publish", "cargo publish", "poetry publish", "uv publish",
+		"hatch publish", "gem push", "deno publish", "lerna publish"} {
+		weights[target] = 2
+	}
+	return weights
+}()
 
 // unknown names the line by a program that is not in the table: a script by
 // what it is called.
@@ -173,7 +192,7 @@ func (sh *shell) unknown(name, path string, args []word) {
 		}
 	}
 	sh.facts.Test = sh.facts.Test || class == "test"
-	sh.name(class, name, false)
+	sh.name(class, name, 0)
 }
 
 // changeFolder follows cd. A folder that is not known makes paths stay as they
@@ -216,7 +235,7 @@ func (sh *shell) find(args []word) {
 			sh.run(called)
 		}
 	}
-	sh.name(class, "find", false)
+	sh.name(class, "find", 0)
 }
 
 // findSubcommand is the first operand, if it is one of the known subcommands.

@@ -73,5 +73,5 @@ func (sh *shell) networkInstall(target, source string) {
 	if old := sh.facts.InstallSource; old == "" || source == sourceScript || source == sourceURL && old == sourceRegistry {
 		sh.facts.InstallSource = source
 	}
-	sh.name("network_install", target, false)
+	sh.name("network_install", target, 0)
 }

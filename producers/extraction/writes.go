@@ -186,7 +186,7 @@ func (sh *shell) edits(name string, args []word, valued, script string) {
 	}
 	if inPlace {
 		sh.writeAll(files, "update")
-		sh.name("write", name, false)
+		sh.name("write", name, 0)
 	}
 }
 
