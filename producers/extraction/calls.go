@@ -39,6 +39,7 @@ func (sh *shell) run(args []word) {
 		return
 	}
 	sh.carry(name, args)
+	sh.packages(name, args)
 	if by := sh.fromNetwork(called); by != "" {
 		sh.networkInstall(by, sourceScript)
 	}

@@ -188,7 +188,12 @@ func (sh *shell) statement(stmt *syntax.Stmt) {
 	defer func() { sh.redirected = outer }()
 	switch cmd := stmt.Cmd.(type) {
 	case *syntax.CallExpr:
-		sh.call(cmd)
+		before := sh.fetches
+		sh.fetches = ""
+		if sh.call(cmd); sh.fetches != "" {
+			sh.downloadInto(stmt.Redirs, sh.fetches)
+		}
+		sh.fetches = cmp.Or(sh.fetches, before)
 	case *syntax.BinaryCmd:
 		if cmd.Op == syntax.Pipe || cmd.Op == syntax.PipeAll {
 			sh.pipeline(cmd)
@@ -258,6 +263,8 @@ func (sh *shell) pipeline(cmd *syntax.BinaryCmd) {
 		sh.apart(func() { sh.statement(stages[i]) })
 		if loaded != "" && sh.runsInput != "" {
 			sh.networkInstall(loaded, sourceScript)
+		} else if loaded != "" {
+			sh.downloadInto(stages[i].Redirs, loaded)
 		}
 		runs = cmp.Or(runs, sh.runsInput)
 	}

@@ -197,7 +197,9 @@ func TestCommandFindsWhatItWrites(t *testing.T) {
 		"dd if=/dev/zero of=disk.img bs=1M":                 "unknown w/disk.img",
 		"git checkout -- a.js":                              "update w/a.js",
 		"git checkout main":                                 "",
-		"git restore --staged -s HEAD~1 a.js":               "update w/a.js",
+		"git restore -s HEAD~1 a.js":                        "update w/a.js",
+		"git restore --staged -s HEAD~1 a.js":               "",
+		"git restore -SW a.js":                              "update w/a.js",
 		"git rm -r old":                                     "delete w/old",
 		"git rm --cached .env":                              "",
 		"git mv a b":                                        "delete w/a, unknown w/b",
@@ -284,6 +286,12 @@ func TestInstallsFromTheNetworkAreTold(t *testing.T) {
 		"curl -o /tmp/i.sh https://example.com && bash /tmp/i.sh", "wget -O x https://example.com; chmod +x x; ./x",
 		"curl -s https://example.com | tee i.sh | bash", "curl -s https://example.com | (cat | sh)",
 		"pip install flask && pytest", "sudo pacman -Syu jq",
+		"curl -O https://example.com/x.sh && bash x.sh", "curl -sSLO 'https://example.com/x.sh?v=1'; sh ./x.sh",
+		"wget https://example.com/x.sh; chmod +x x.sh; ./x.sh", "wget -q -P /tmp https://example.com/x.sh && sh /tmp/x.sh",
+		"curl -s https://example.com/i > i.sh && sh i.sh", "curl -s https://example.com/i.gz | gunzip > i.sh && sh i.sh",
+		"python3 -c \"$(curl -s https://example.com/i.py)\"", "node -e \"$(curl -s https://example.com/i.js)\"",
+		"wget -O p.deb https://example.com/p && sudo dpkg -i p.deb", "rpm -Uvh https://example.com/p.rpm",
+		"cd /tmp && curl -LO https://example.com/p.deb && dpkg -i ./p.deb",
 	} {
 		if facts := Command(command, "/w"); !facts.NetworkInstall || !facts.Install || facts.Class != "network_install" {
 			t.Errorf("%s: %+v", command, facts)
@@ -300,9 +308,28 @@ func TestInstallsFromTheNetworkAreTold(t *testing.T) {
 	for _, command := range []string{
 		"cat install.sh | sh", "curl -s https://example.com | jq .", "curl -o a.zip https://example.com", "make install",
 		"echo npm install left-pad", "git commit -m 'npm install left-pad'", "npm ls", "curl -s x; echo hi | sh", "pip list",
+		"curl -s https://example.com/health; echo true > run.sh; sh run.sh", "curl -O https://example.com/x.sh; sh y.sh",
+		"curl -s https://example.com 2> err.sh; sh err.sh", "wget -qO- https://example.com/x.sh | wc -l; sh x.sh",
+		"python3 -c \"import json; print(json.loads('$(curl -s https://example.com/x)'))\"", "dpkg -l", "dpkg -i own.deb",
+		"curl -s https://example.com > a.json && node -e 'x' a.json", "curl -s https://example.com | jq . > a.json; cat a.json",
 	} {
 		if facts := Command(command, "/w"); facts.NetworkInstall || facts.Install {
 			t.Errorf("%s: %+v", command, facts)
+		}
+	}
+}
+
+func TestADownloadThatIsRunIsAScript(t *testing.T) {
+	for command, want := range map[string]string{
+		"curl -O https://example.com/x.sh && bash x.sh":                 "script",
+		"curl -s https://example.com > i.sh && sh i.sh":                 "script",
+		"python3 -c \"$(curl -s https://example.com)\"":                 "script",
+		"wget -O p.deb https://example.com/p && sudo dpkg -i p.deb":     "script",
+		"curl -O https://example.com/x.tgz && npm install ./x.tgz":      "url",
+		"curl -O https://example.com/x.sh && docker run -v .:/x img ls": "",
+	} {
+		if got := Command(command, "/w").InstallSource; got != want {
+			t.Errorf("%s: got %q, want %q", command, got, want)
 		}
 	}
 }

@@ -86,7 +86,11 @@ func (sh *shell) runFile(name string, args []word) bool {
 	for i, arg := range args {
 		if arg.known && len(arg.text) > 1 && arg.text[0] == '-' {
 			if arg.text[1] != '-' && strings.ContainsAny(arg.text, "ecpErR") {
-				return false // code on the command line
+				if i+1 < len(args) && args[i+1].whole { // code on the command line
+					sh.networkInstall(args[i+1].fetched, sourceScript)
+					return true
+				}
+				return false
 			}
 			continue
 		}
