@@ -136,8 +136,11 @@ func (sh *shell) program(name, path string, args []word) {
 	case name == "node" && hasOption(args, "--test", 0):
 		class = "test"
 	}
-	if class == "test" && runsNone(args) {
+	if class == "test" && (runsNone(args) || runners[name] && onlyPrints(name, args)) {
 		class = "read"
+	}
+	if target == "go test" && hasWord(rest, "-c") && class == "test" {
+		class = "build"
 	}
 	source := ""
 	if sub.adds {
@@ -268,7 +271,7 @@ var runners = set("make gmake just task rake invoke gradle mvn ant sbt lein nx t
 // kindOfTargets is the class of the targets that a runner is given, the most
 // telling one, and the runner's name with that target if it is a common one.
 func kindOfTargets(name, target, class string, args []word) (string, string) {
-	for _, arg := range operands(args, "-C -f -j -p -P -pl --file --project-dir") {
+	for _, arg := range operands(args, "-C -f -j -p -P -pl -x --exclude-task --file --project-dir") {
 		kind := kindOfScript(arg.text)
 		if arg.text == "check" || arg.text == "verify" {
 			kind = "test"
@@ -306,9 +309,32 @@ func runsNone(args []word) bool {
 		switch arg.text {
 		case "--help", "-h", "--version", "--no-run", "--collect-only", "--co", "--listTests", "--list", "-list",
 			"--list-tests", "--dry-run", "--showConfig", "--init", "--fixtures", "-DskipTests", "-DskipTests=true",
-			"-Dmaven.test.skip=true":
+			"-Dmaven.test.skip=true", "--markers", "--setup-plan":
 			return true
 		}
+		if strings.HasPrefix(arg.text, "-list=") {
+			return true
+		}
+	}
+	return false
+}
+
+// onlyPrints tells a runner that prints what it would do.
+func onlyPrints(name string, args []word) bool {
+	switch name {
+	case "make", "gmake":
+		for _, arg := range args {
+			// Other letters take a value that may hold an n: -Cnode.
+			if letters, ok := strings.CutPrefix(arg.text, "-"); ok && letters != "" && strings.Trim(letters, "nksBe") == "" &&
+				strings.Contains(letters, "n") {
+				return true
+			}
+		}
+		return hasWord(args, "--just-print") || hasWord(args, "--recon")
+	case "just", "ninja", "rake":
+		return hasWord(args, "-n")
+	case "gradle":
+		return hasWord(args, "-m")
 	}
 	return false
 }
