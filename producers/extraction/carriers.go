@@ -70,7 +70,10 @@ func (sh *shell) remote(args []word) {
 		return
 	}
 	var text []string
-	for _, arg := range args[1:] {
+	for i, arg := range args[1:] {
+		if i == 0 && arg.text == "--" {
+			continue
+		}
 		if !arg.known {
 			break
 		}

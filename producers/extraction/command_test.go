@@ -39,6 +39,8 @@ func TestCommandNamesTheMostTellingCommandOfALine(t *testing.T) {
 		"mvn -q verify":                          "test: mvn verify",
 		"make":                                   "build: make",
 		"make clean test":                        "test: make test",
+		"ssh -i key host -- npm test":            "test: npm test",
+		"mise x node@20 -- npm test":             "test: npm test",
 		"ctest -V":                               "test: ctest",
 		"make -C test build":                     "build: make build",
 		"vendor/bin/phpunit --filter Price":      "test: phpunit",

@@ -34,7 +34,7 @@ var wrappers = map[string]wrapper{
 	"poetry run": {scripts: true}, "pdm run": {valued: "-p --project", scripts: true}, "pipenv run": {scripts: true},
 	"hatch run": {scripts: true}, "rye run": {scripts: true},
 	"conda run": {valued: "-n -p"}, "bundle exec": {}, "coverage run": {valued: "--source --omit --include --rcfile --data-file --context --concurrency", as: "python"},
-	"mise exec": {}, "mise x": {}, "devbox run": {valued: "-c --config -e --env", scripts: true},
+	"mise exec": {after: "--"}, "mise x": {after: "--"}, "devbox run": {valued: "-c --config -e --env", scripts: true},
 	"asdf exec": {}, "direnv exec": {operands: 1}, "nix develop": {after: "-c --command"}, "nix shell": {after: "-c --command"},
 	"xvfb-run":         {valued: "-n --server-num -s --server-args -e --error-file -f --auth-file -p --xauth-protocol -w --wait"},
 	"dbus-run-session": {},
