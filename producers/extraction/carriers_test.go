@@ -18,7 +18,7 @@ func TestTestsThatRunElsewhere(t *testing.T) {
 		"firebase emulators:exec \"npm test\"":                         "npm test",
 		"yarn workspace api test":                                      "yarn test",
 		"coverage run -m pytest":                                       "pytest",
-		"mise run test":                                                "make test",
+		"mise run test":                                                "mise run",
 		"terraform init && terraform apply -auto-approve":              "terraform apply",
 		"helm repo update && helm upgrade shop ./chart":                "helm upgrade",
 		"kubectl config use-context prod\nkubectl apply -f deploy.yml": "kubectl apply",
