@@ -22,22 +22,27 @@ const (
 	Events      = "events"       // two lanes; frames of events and control records
 	Enriched    = "enriched"     // signed rows, one per fact version
 	Findings    = "findings"     // detector results; two lanes
-	Tasks       = "tasks"        // signed rows of tasks
-	Spend       = "spend"        // increments of panes
 	DeadLetters = "deadletters"  // what could not be processed, and why
+	Tasks       = "tasks"        // signed rows of task records
+	Spend       = "spend"        // increments of window panes
+	TaskFacts   = "task-facts"   // internal: what a session contributes to a task; two lanes
+	SpendDeltas = "spend-deltas" // internal: what a commit adds to spend; two lanes
 	Closed      = "closed"       // internal: state that was archived, to come back by a reload
-	TaskFacts   = "task-facts"   // internal: what sessions contribute to tasks, and control records; two lanes
-	SpendDeltas = "spend-deltas" // internal: what commits add to spend, and control records; two lanes
 	Config      = "config"       // every version of rules, prices and directory; one partition
 )
 
-// Lanes of a topic, the normal one first.
-func Lanes(topic string) []schemas.Lane {
+// TwoLanes tells a topic that has a critical lane besides the normal one.
+func TwoLanes(topic string) bool {
 	switch topic {
 	case Events, Findings, TaskFacts, SpendDeltas:
-		return []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical}
+		return true
 	}
-	return []schemas.Lane{schemas.LaneNormal}
+	return false
+}
+
+// Internal tells a topic that only processors read.
+func Internal(topic string) bool {
+	return topic == TaskFacts || topic == SpendDeltas || topic == Closed
 }
 
 // The three ways in which a broker call fails. Every error of an
@@ -73,7 +78,7 @@ var (
 type Log struct {
 	Topic     string
 	Partition int
-	Lane      schemas.Lane // one of Lanes(Topic)
+	Lane      schemas.Lane // of topics with TwoLanes; normal elsewhere
 }
 
 // String is the log as dead letters name their source: topic/partition, and the

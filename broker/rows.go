@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,13 +25,13 @@ var rowFrames = map[string]struct {
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
-	Tasks: {schemas.TaskFingerprint, schemas.TaskFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
-		var f schemas.TaskFrame
+	DeadLetters: {schemas.DeadLetterFingerprint, schemas.DeadLetterFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.DeadLetterFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
-	Spend: {schemas.SpendFingerprint, schemas.SpendFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
-		var f schemas.SpendFrame
+	Tasks: {schemas.TaskFingerprint, schemas.TaskFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.TaskFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
@@ -39,13 +40,13 @@ var rowFrames = map[string]struct {
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
-	SpendDeltas: {schemas.SpendDeltaFingerprint, schemas.SpendDeltaFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
-		var f schemas.SpendDeltaFrame
+	Spend: {schemas.SpendFingerprint, schemas.SpendFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.SpendFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
-	DeadLetters: {schemas.DeadLetterFingerprint, schemas.DeadLetterFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
-		var f schemas.DeadLetterFrame
+	SpendDeltas: {schemas.SpendDeltaFingerprint, schemas.SpendDeltaFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.SpendDeltaFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
@@ -68,6 +69,11 @@ func IsRowTopic(topic string) bool {
 // RowSchema is the fingerprint of the schema that rows of one of RowTopics are
 // written with.
 func RowSchema(topic string) uint64 { return rowFrames[topic].row }
+
+// CompareOutputs is the order of the outputs of a commit.
+func CompareOutputs(a, b schemas.Output) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Partition, b.Partition))
+}
 
 // AppendRows appends a frame of already encoded rows as a message of one of
 // RowTopics.

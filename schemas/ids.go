@@ -102,11 +102,6 @@ func SessionKey(org, sessionID string) Id { return hashParts("session", org, ses
 // TaskKey names a task of an organisation in state and in rows.
 func TaskKey(org, taskID string) Id { return hashParts("task", org, taskID) }
 
-// SpendKey is the partition key of spend and spend-deltas: repo=host/owner/name.
-func SpendKey(dimension SpendDimension, value string) string {
-	return dimension.String() + "=" + value
-}
-
 // EventSchema is the fingerprint of the present Event as frames bear it.
 var EventSchema = signed(EventFingerprint)
 

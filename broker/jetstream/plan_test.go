@@ -32,8 +32,8 @@ func TestAPlanNamesWhatProvisionWouldDoAndDoesNothing(t *testing.T) {
 		"create stream KV_flightlog-g1-leases: subjects $KV.flightlog-g1-leases.>, max_age 10s, max_bytes 0, replicas 1",
 		"create stream flightlog-g1-enriched: subjects flightlog.g1.enriched.*.*.*.*, max_age 1080h0m0s, max_bytes 0, replicas 1",
 		"create stream flightlog-g1-closed: subjects flightlog.g1.closed.*.*.*.*, max_age 2160h0m0s, max_bytes 0, replicas 1",
-		"create stream flightlog-g1-tasks: subjects flightlog.g1.tasks.*.*.*.*, max_age 9600h0m0s, max_bytes 0, replicas 1",
-		"create stream flightlog-g1-spend: subjects flightlog.g1.spend.*.*.*.*, max_age 9600h0m0s, max_bytes 0, replicas 1",
+		"create stream flightlog-g1-tasks: subjects flightlog.g1.tasks.*.*.*.*, max_age 1080h0m0s, max_bytes 0, replicas 1",
+		"create stream flightlog-g1-spend: subjects flightlog.g1.spend.*.*.*.*, max_age 1080h0m0s, max_bytes 0, replicas 1",
 		"create stream flightlog-g1-task-facts: subjects flightlog.g1.task-facts.*.*.*.*, max_age 168h0m0s, max_bytes 0, replicas 1",
 		"create stream flightlog-g1-spend-deltas: subjects flightlog.g1.spend-deltas.*.*.*.*, max_age 168h0m0s, max_bytes 0, replicas 1",
 	} {
@@ -95,10 +95,8 @@ func TestAnInstallationOfTheReleaseBeforeGetsWhatItLacks(t *testing.T) {
 		t.Error(err)
 	}
 	for _, topic := range append(broker.RowTopics(), broker.Config) {
-		for _, lane := range broker.Lanes(topic) {
-			if _, err := b.Append(t.Context(), broker.Log{Topic: topic, Lane: lane}, []byte("rules")); err != nil {
-				t.Error(err)
-			}
+		if _, err := b.Append(t.Context(), broker.Log{Topic: topic}, []byte("rules")); err != nil {
+			t.Error(err)
 		}
 	}
 }

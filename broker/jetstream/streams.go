@@ -41,11 +41,11 @@ const (
 
 // Defaults of a layout.
 const (
-	EventsAge  = 30 * 24 * time.Hour
-	RowsAge    = 45 * 24 * time.Hour
-	ClosedAge  = 90 * 24 * time.Hour
-	TotalsAge  = 400 * 24 * time.Hour // tasks and spend
-	BetweenAge = 7 * 24 * time.Hour   // task-facts and spend-deltas
+	EventsAge = 30 * 24 * time.Hour
+	RowsAge   = 45 * 24 * time.Hour
+	ClosedAge = 90 * 24 * time.Hour
+	// InternalAge is how long what one processor tells another is kept.
+	InternalAge = 7 * 24 * time.Hour
 )
 
 // leaseTTL is the default of Config.LeaseTTL.
@@ -57,9 +57,8 @@ type Layout struct {
 	// Replicas of every stream and bucket; default 1.
 	Replicas int
 	// EventsAge is how long events are kept; default 30 days. RowsAge is the
-	// same for enriched, findings and deadletters; default 45 days. ClosedAge is
-	// that of the topic closed; default 90 days. Tasks and spend are kept for
-	// TotalsAge, and what processors hand to each other for BetweenAge.
+	// same for the topics of rows; default 45 days. ClosedAge is that of the
+	// topic closed; default 90 days.
 	EventsAge, RowsAge, ClosedAge time.Duration
 	// EventsBytes is the size at which the topic of events refuses more;
 	// default: the server's disk.
@@ -85,20 +84,6 @@ func (l *Layout) problems() []error {
 		errs = append(errs, fmt.Errorf("events_bytes: %d: must be more than 0", l.EventsBytes))
 	}
 	return errs
-}
-
-// ageOf is how long rows of a topic are kept: what is set, and what it is where
-// nothing is.
-func (l *Layout) ageOf(topic string) (set, otherwise time.Duration) {
-	switch topic {
-	case broker.Closed:
-		return l.ClosedAge, ClosedAge
-	case broker.Tasks, broker.Spend:
-		return 0, TotalsAge
-	case broker.TaskFacts, broker.SpendDeltas:
-		return 0, BetweenAge
-	}
-	return l.RowsAge, RowsAge
 }
 
 // Provision makes the streams and buckets of an installation's generation; run
@@ -190,7 +175,13 @@ func (b *Broker) layout() []stream {
 		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowRollup: true, DenyDelete: true,
 	}, 0}}
 	for _, topic := range broker.RowTopics() {
-		asked, age := layout.ageOf(topic)
+		age, asked := RowsAge, layout.RowsAge
+		switch topic {
+		case broker.Closed:
+			age, asked = ClosedAge, layout.ClosedAge
+		case broker.TaskFacts, broker.SpendDeltas:
+			age, asked = InternalAge, 0
+		}
 		streams = append(streams, stream{jetstream.StreamConfig{
 			Name: b.rowStream(topic), Subjects: []string{b.generation() + "." + topic + ".*.*.*.*"},
 			Discard: jetstream.DiscardOld, MaxAge: age,

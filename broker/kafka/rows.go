@@ -87,8 +87,8 @@ func rowHeaders(h *schemas.RowHeader, fingerprint uint64, id int) []kgo.RecordHe
 }
 
 // rowKey is the key of a row in its topic: the partition key of its fact, the
-// subject of a finding, the task, dimension and value of spend, the state key of
-// an archive, none for a dead letter.
+// subject of a finding, the task, dimension and value of spend, the state key of an
+// archive, none for a dead letter.
 func rowKey(topic string, row []byte) ([]byte, error) {
 	var err error
 	switch topic {
@@ -114,11 +114,11 @@ func rowKey(topic string, row []byte) ([]byte, error) {
 	case broker.Spend:
 		var r schemas.Spend
 		_, err = r.DecodeAvro(row)
-		return []byte(schemas.SpendKey(r.Dimension, r.Value)), err
+		return []byte(r.Dimension.String() + "\x00" + r.Value), err
 	case broker.SpendDeltas:
 		var r schemas.SpendDelta
 		_, err = r.DecodeAvro(row)
-		return []byte(schemas.SpendKey(r.Dimension, r.Value)), err
+		return []byte(r.Dimension.String() + "\x00" + r.Value), err
 	case broker.Closed:
 		var r schemas.Closed
 		_, err = r.DecodeAvro(row)
@@ -139,26 +139,26 @@ func unpack(topic string, payload []byte) (header schemas.RowHeader, rows [][]by
 		var f schemas.FindingFrame
 		err = f.DecodeMessage(payload)
 		header, rows = f.Header, encode(f.Rows, (*schemas.Finding).AppendAvro)
-	case broker.Tasks:
-		var f schemas.TaskFrame
-		err = f.DecodeMessage(payload)
-		header, rows = f.Header, encode(f.Rows, (*schemas.Task).AppendAvro)
-	case broker.Spend:
-		var f schemas.SpendFrame
-		err = f.DecodeMessage(payload)
-		header, rows = f.Header, encode(f.Rows, (*schemas.Spend).AppendAvro)
-	case broker.TaskFacts:
-		var f schemas.TaskFactFrame
-		err = f.DecodeMessage(payload)
-		header, rows = f.Header, encode(f.Rows, (*schemas.TaskFact).AppendAvro)
-	case broker.SpendDeltas:
-		var f schemas.SpendDeltaFrame
-		err = f.DecodeMessage(payload)
-		header, rows = f.Header, encode(f.Rows, (*schemas.SpendDelta).AppendAvro)
 	case broker.DeadLetters:
 		var f schemas.DeadLetterFrame
 		err = f.DecodeMessage(payload)
 		header, rows = f.Header, encode(f.Rows, (*schemas.DeadLetter).AppendAvro)
+	case broker.Tasks:
+		var f schemas.TaskFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Task).AppendAvro)
+	case broker.TaskFacts:
+		var f schemas.TaskFactFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.TaskFact).AppendAvro)
+	case broker.Spend:
+		var f schemas.SpendFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Spend).AppendAvro)
+	case broker.SpendDeltas:
+		var f schemas.SpendDeltaFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.SpendDelta).AppendAvro)
 	case broker.Closed:
 		var f schemas.ClosedFrame
 		err = f.DecodeMessage(payload)

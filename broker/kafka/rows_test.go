@@ -61,7 +61,7 @@ func TestRowsAreSingleRecordsThatOthersCanRead(t *testing.T) {
 	for topic, want := range map[string][]string{
 		"enriched/1": {"one", "two"}, "enriched/2": {"example.org/a/repo"}, "findings.critical/0": {"a subject"},
 		"deadletters/0": {""}, "closed/0": {"a key"}, "tasks/0": {"FL-1"}, "task-facts/0": {"FL-2"},
-		"spend/0": {"repo=example.org/a/repo"}, "spend-deltas.critical/0": {"user=ada"},
+		"spend/0": {"repo\x00example.org/a/repo"}, "spend-deltas.critical/0": {"user\x00ada"},
 	} {
 		name, partition, _ := strings.Cut(topic, "/")
 		var keys []string
@@ -100,8 +100,8 @@ func TestRowsAreReadAsFramesWithWhatTheirHeadersSay(t *testing.T) {
 		broker.DeadLetters: (&schemas.DeadLetter{Reason: "one"}).AppendAvro(nil),
 		broker.Closed:      (&schemas.Closed{Key: []byte("one")}).AppendAvro(nil),
 		broker.Tasks:       (&schemas.Task{TaskId: "one"}).AppendAvro(nil),
-		broker.Spend:       (&schemas.Spend{Value: "one"}).AppendAvro(nil),
 		broker.TaskFacts:   (&schemas.TaskFact{SessionId: "one"}).AppendAvro(nil),
+		broker.Spend:       (&schemas.Spend{Value: "one"}).AppendAvro(nil),
 		broker.SpendDeltas: (&schemas.SpendDelta{Value: "one"}).AppendAvro(nil),
 	}
 	for _, topic := range broker.RowTopics() {

@@ -52,7 +52,10 @@ func (b *Broker) join(ctx context.Context, name, topic, owner string, hold func(
 	defer fail(nil)
 	stop := context.AfterFunc(b.life, func() { fail(broker.ErrClosed) })
 	defer stop()
-	topics := b.config.lanes(topic)
+	topics := []string{b.config.topic(topic)}
+	if broker.TwoLanes(topic) {
+		topics = append(topics, topics[0]+criticalSuffix)
+	}
 	s := &sharing{ctx: ctx, fail: fail, hold: hold, topics: topics, held: map[int32]*held{}}
 	client, err := kgo.NewClient(b.with(
 		kgo.ClientID(b.config.Name+"-"+owner),

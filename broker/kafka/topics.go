@@ -46,11 +46,11 @@ const (
 
 // Defaults of a layout.
 const (
-	EventsAge  = 30 * 24 * time.Hour
-	RowsAge    = 45 * 24 * time.Hour
-	ClosedAge  = 90 * 24 * time.Hour
-	TotalsAge  = 400 * 24 * time.Hour // tasks and spend
-	BetweenAge = 7 * 24 * time.Hour   // task-facts and spend-deltas
+	EventsAge = 30 * 24 * time.Hour
+	RowsAge   = 45 * 24 * time.Hour
+	ClosedAge = 90 * 24 * time.Hour
+	// InternalAge is how long what one processor tells another is kept.
+	InternalAge = 7 * 24 * time.Hour
 )
 
 // Layout is how an installation is provisioned. Of a topic that exists already
@@ -61,14 +61,13 @@ type Layout struct {
 	// least two brokers.
 	ReplicationFactor int
 	// EventsAge is how long events are kept; default 30 days. RowsAge is the
-	// same for enriched, findings and deadletters; default 45 days. ClosedAge is
-	// that of the topic closed; default 90 days. Tasks and spend are kept for
-	// TotalsAge, and what processors hand to each other for BetweenAge.
+	// same for the topics of rows; default 45 days. ClosedAge is that of the
+	// topic closed; default 90 days.
 	EventsAge, RowsAge, ClosedAge time.Duration
 	// CompactionLag is how long every position record and every version of the
 	// state stays in the changelogs; default: the cluster's, 0 if it has none.
 	CompactionLag time.Duration
-	// Processors that have a state; default: sessions, tasks and spend.
+	// Processors that have a state; default: sessions, tasks, spend.
 	Processors []string
 }
 
@@ -99,20 +98,6 @@ func (l *Layout) problems() []error {
 // defaultProcessors are those of this release. Two bear the names of the topics
 // that they write.
 var defaultProcessors = []string{"sessions", "tasks", "spend"}
-
-// age is how long rows of a topic are kept: what is set, and what it is where
-// nothing is.
-func (l *Layout) age(topic string) (set, otherwise time.Duration) {
-	switch topic {
-	case broker.Closed:
-		return l.ClosedAge, ClosedAge
-	case broker.Tasks, broker.Spend:
-		return 0, TotalsAge
-	case broker.TaskFacts, broker.SpendDeltas:
-		return 0, BetweenAge
-	}
-	return l.RowsAge, RowsAge
-}
 
 // topic is what Provision makes of one topic. keep is what an existing one has
 // to be changed to; the rest is for a new one only.
@@ -154,13 +139,19 @@ func (c *Config) topics(partitions, replicas int) []topic {
 	}
 	forEver(c.topic(installationTopic))
 	forEver(c.topic(broker.Config))
-	for _, name := range c.lanes(broker.Events) {
-		aged(name, c.Layout.EventsAge, EventsAge)
-	}
+	aged(c.topic(broker.Events), c.Layout.EventsAge, EventsAge)
+	aged(c.topic(broker.Events)+criticalSuffix, c.Layout.EventsAge, EventsAge)
 	for _, rows := range broker.RowTopics() {
-		set, otherwise := c.Layout.age(rows)
-		for _, name := range c.lanes(rows) {
-			aged(name, set, otherwise)
+		set, otherwise := c.Layout.RowsAge, RowsAge
+		switch rows {
+		case broker.Closed:
+			set, otherwise = c.Layout.ClosedAge, ClosedAge
+		case broker.TaskFacts, broker.SpendDeltas:
+			set, otherwise = 0, InternalAge
+		}
+		aged(c.topic(rows), set, otherwise)
+		if broker.TwoLanes(rows) {
+			aged(c.topic(rows)+criticalSuffix, set, otherwise)
 		}
 	}
 	processors := c.Layout.Processors
@@ -189,14 +180,6 @@ func hours(d time.Duration) string {
 		return fmt.Sprintf("%dh", d/time.Hour)
 	}
 	return d.String()
-}
-
-// lanes are the names of a topic's lanes as the cluster knows them.
-func (c *Config) lanes(topic string) (names []string) {
-	for _, lane := range broker.Lanes(topic) {
-		names = append(names, c.place(broker.Log{Topic: topic, Lane: lane}).topic)
-	}
-	return names
 }
 
 // topic is the name of a topic as the cluster knows it; critical lanes have

@@ -47,7 +47,7 @@ func TestDeadLettersAreSeenAndTriedAgain(t *testing.T) {
 		c.Env = append(c.Env, openobserveAdminPassword+"="+o2test.DefaultRootPassword)
 		return c
 	}
-	if out, err := start(append([]string{"sink", "openobserve"}, server(narrow)...)...).CombinedOutput(); err == nil || !strings.Contains(string(out), "ZO_INGEST_ALLOWED_UPTO=9600") {
+	if out, err := start(append([]string{"sink", "openobserve"}, server(narrow)...)...).CombinedOutput(); err == nil || !strings.Contains(string(out), "ZO_INGEST_ALLOWED_UPTO=1080") {
 		t.Fatalf("a sink with a window that is too short: %v\n%s", err, out)
 	}
 	sink := start(append([]string{"sink", "openobserve", "--openobserve-window", "5h"}, server(narrow)...)...)
@@ -130,7 +130,7 @@ func TestDeadLettersAreSeenAndTriedAgain(t *testing.T) {
 	if got := redrive(narrow, "--source", "enriched/"); got.Refused["outside_window"] != n || got.Stored != 0 {
 		t.Errorf("while the window is as it was: %+v", got)
 	}
-	wide, err := o2test.Start(o2test.Config{AllowedUpTo: 9600})
+	wide, err := o2test.Start(o2test.Config{AllowedUpTo: 1080})
 	if err != nil {
 		t.Fatal(err)
 	}

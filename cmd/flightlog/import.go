@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -70,7 +69,7 @@ take its times from either. It reads the input twice.`,
 
 func importFlags(c *cobra.Command, o *importOptions) {
 	o.place.flags(c)
-	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, spend.ndjson, deadletters.ndjson; and for tasks.ndjson, a line for each task of the rows that there are")
+	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, tasks.ndjson, spend.ndjson, deadletters.ndjson")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
@@ -168,17 +167,12 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 		return nil, cause(ctx, err)
 	}
 	if o.out != "" {
-		// tasks.ndjson is not the topic's file: writeTasks makes it anew each time.
-		topics := slices.DeleteFunc(slices.Clone(delivery.Topics), func(topic string) bool { return topic == broker.Tasks })
-		sink, err := files.New(o.out, topics...)
+		sink, err := files.New(o.out, delivery.Topics...)
 		if err != nil {
 			return nil, err
 		}
 		defer sink.Close()
 		if err := sink.Drain(ctx, in.broker); err != nil {
-			return nil, cause(ctx, err)
-		}
-		if err := in.writeTasks(ctx, filepath.Join(o.out, "tasks.ndjson")); err != nil {
 			return nil, cause(ctx, err)
 		}
 	}
@@ -254,6 +248,19 @@ func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) erro
 			return fmt.Errorf("cannot see partition %d come to its end: %w", p, err)
 		}
 	}
+	// What sessions told the other processors is in their inputs now.
+	for _, next := range [...]struct{ processor, input string }{{"tasks", broker.TaskFacts}, {"spend", broker.SpendDeltas}} {
+		for p := range n {
+			input := broker.Log{Topic: next.input, Partition: p}
+			end, err := in.broker.End(ctx, input)
+			if err == nil {
+				err = in.settledInput(ctx, next.processor, input, int64(end))
+			}
+			if err != nil {
+				return fmt.Errorf("cannot see partition %d of %s come to its end: %w", p, next.processor, err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -263,6 +270,12 @@ const patience = 10 * time.Second
 // settledPartition waits until a partition has folded one lane up to a place, and
 // all that it then had to say has reached the topics.
 func (in *installation) settledPartition(ctx context.Context, p int, lane schemas.Lane, last int64) error {
+	return in.settledInput(ctx, "sessions", broker.Log{Topic: broker.Events, Partition: p, Lane: lane}, last)
+}
+
+// settledInput is settledPartition for a processor and its input.
+func (in *installation) settledInput(ctx context.Context, processor string, input broker.Log, last int64) error {
+	p, lane := input.Partition, input.Lane
 	if last == 0 {
 		return nil
 	}
@@ -270,14 +283,14 @@ func (in *installation) settledPartition(ctx context.Context, p int, lane schema
 	said := int64(-1) // number of the commit after which nothing was left to say
 	seen, since := int64(-1), time.Now()
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		c, err := in.broker.LastCommit(ctx, "sessions", p)
+		c, err := in.broker.LastCommit(ctx, processor, p)
 		if err != nil {
 			return err
 		}
 		if c != nil && c.CommitNumber != seen {
 			seen, since = c.CommitNumber, time.Now()
 		} else if time.Since(since) > patience {
-			slog.Warn("nobody folds this partition: does a 'flightlog process' or 'up' run?", "partition", p)
+			slog.Warn("nobody folds this partition: does a 'flightlog process' or 'up' run?", "processor", processor, "partition", p)
 			since = time.Now()
 		}
 		if c != nil {
@@ -291,7 +304,7 @@ func (in *installation) settledPartition(ctx context.Context, p int, lane schema
 		}
 		if said >= 0 {
 			// The next commit will tell how far routing has come.
-			if _, err := in.broker.Append(ctx, broker.Log{Topic: broker.Events, Partition: p}, tick.AppendMessage(nil)); err != nil {
+			if _, err := in.broker.Append(ctx, broker.Log{Topic: input.Topic, Partition: p}, tick.AppendMessage(nil)); err != nil {
 				return err
 			}
 		}

@@ -168,11 +168,11 @@ Without --broker it loads what the 'flightlog up' on the data folder makes.`,
 
 // load loads the topics into OpenObserve until ctx ends.
 func (in *installation) load(ctx context.Context, o sinkOptions, a *admin) error {
-	shortest, longest, err := in.kept(ctx, o.topics)
+	kept, err := in.longestKept(ctx, o.topics)
 	if err != nil {
 		return err
 	}
-	need := cmp.Or(o.window, longest)
+	need := cmp.Or(o.window, kept)
 	sink, err := openobserve.Open(ctx, o.config(in.broker.Generation()), o.topics, need)
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (in *installation) load(ctx context.Context, o sinkOptions, a *admin) error
 	defer sink.Close()
 	err = delivery.Run(ctx, delivery.Config{
 		Broker: in.broker, Destination: sink, Group: o.group, Worker: workerName(),
-		Topics: o.topics, Window: min(sink.Window().Back, shortest), SkipLost: o.skipLost,
+		Topics: o.topics, Window: min(sink.Window().Back, kept), SkipLost: o.skipLost,
 		Store: sink.Name(), SameStore: o.sameStore,
 		Metrics: a.sinks, Status: a.loading(),
 	})
@@ -194,20 +194,20 @@ func (in *installation) load(ctx context.Context, o sinkOptions, a *admin) error
 // unless it is set up otherwise (ZO_COMPACT_DATA_RETENTION_DAYS).
 const forEver = 3650 * 24 * time.Hour
 
-// kept is the shortest and the longest time that a message of the topics is kept,
-// and so how long a row may wait to be loaded.
-func (in *installation) kept(ctx context.Context, topics []string) (shortest, longest time.Duration, err error) {
+// longestKept is the longest time that a message of the topics is kept, and so
+// how long a row may wait to be loaded.
+func (in *installation) longestKept(ctx context.Context, topics []string) (time.Duration, error) {
 	k, ok := in.broker.(keeper)
 	if !ok {
-		return forEver, forEver, nil
+		return forEver, nil
 	}
 	var kept []time.Duration
 	for _, topic := range slices.Concat(topics, []string{broker.Enriched}) {
 		d, err := k.Kept(ctx, topic)
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		kept = append(kept, cmp.Or(d, forEver))
 	}
-	return slices.Min(kept), slices.Max(kept), nil
+	return slices.Max(kept), nil
 }

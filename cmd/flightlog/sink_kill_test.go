@@ -65,7 +65,7 @@ func TestSinkKill(t *testing.T) {
 	}
 	b, flags := loadedBroker(t, os.Getenv("FLIGHTLOG_SINK_BROKER"))
 	seed := uint64(environment("FLIGHTLOG_SINK_SEED", 1))
-	server, err := o2test.Start(o2test.Config{AllowedUpTo: 9600})
+	server, err := o2test.Start(o2test.Config{AllowedUpTo: 1080})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,10 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
-	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
 // tailTopics are the topics that tail can show.
-var tailTopics = append(slices.Clone(delivery.Topics), broker.Events)
+var tailTopics = []string{broker.Enriched, broker.Findings, broker.Tasks, broker.Spend, broker.DeadLetters, broker.Events}
 
 func tailCommand() *cobra.Command {
 	var at place
@@ -31,12 +30,11 @@ func tailCommand() *cobra.Command {
 		Use:   "tail TOPIC",
 		Short: "Print the rows of a topic as JSON lines",
 		Long: `Prints what a topic holds, one JSON object a line, in the order of each partition:
-enriched (signed rows), findings (their normal lane), tasks, spend (increments),
-deadletters, or events (what producers sent).
+enriched (signed rows), findings (their normal lane), tasks, spend, deadletters, or
+events (what producers sent).
 
 A row with sign -1 takes an earlier row of the same fact back: sum sign * measure,
-or keep the highest version of each fact_key (of tasks, each task_id) whose sign is
-1. A sum of spend names one dimension and one pane_size.`,
+or keep the highest version of each fact_key whose sign is 1.`,
 		Example: `  flightlog tail enriched --where kind=tool_call --where success=false
   flightlog tail enriched --follow --since 1h
   flightlog tail deadletters`,
@@ -117,10 +115,8 @@ type tail struct {
 
 // checkColumns refuses a filter on a column that the topic's rows do not have.
 func (t *tail) checkColumns() error {
-	schema := broker.RowSchema(t.topic)
-	if t.topic == broker.Events {
-		schema = schemas.EventFingerprint
-	}
+	schema := map[string]uint64{broker.Enriched: schemas.EnrichedFingerprint,
+		broker.Findings: schemas.FindingFingerprint, broker.Tasks: schemas.TaskFingerprint, broker.Spend: schemas.SpendFingerprint, broker.DeadLetters: schemas.DeadLetterFingerprint, broker.Events: schemas.EventFingerprint}[t.topic]
 	definition, ok := schemas.Definition(schema)
 	if !ok {
 		return fmt.Errorf("no schema of %s", t.topic)

@@ -235,13 +235,3 @@ func findTask(all []schemas.Task, id string) (*schemas.Task, error) {
 	}
 	return nil, fmt.Errorf("%d tasks are or begin with %q:%s", len(found), id, names.String())
 }
-
-// writeTasks writes the tasks of all rows that the broker holds, a line each.
-func (in *installation) writeTasks(ctx context.Context, path string) error {
-	now := time.Now()
-	facts, _, err := (&tasksFlags{}).contributions(ctx, in, now)
-	if err != nil {
-		return err
-	}
-	return replaceFile(path, taskLines(tasks.Group(facts, now.UnixMicro())))
-}

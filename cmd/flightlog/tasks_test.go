@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ var recordedTasks = map[string]struct {
 		commits: 2, pushes: 1, pulls: 1},
 	"sigint": {outcome: "interrupted", sessions: 1, prompts: 1, requests: 2, calls: 2, failed: 1, files: "-", tests: "none"},
 	"long-session": {outcome: "completed", mergeReady: true, sessions: 1, prompts: 5, requests: 37, calls: 37, failed: 1, commands: 1,
-		files: "10 js (+41 -1)", tests: "passed", commits: 5},
+		files: "10 js (+41 -1)", tests: "passed", commits: 5, retries: 1, attempts: 2}, // a failing run and its repair
 	"permission-prompt-host": {outcome: "completed", sessions: 1, prompts: 2, requests: 4, calls: 2, failed: 1, denied: 1,
 		files: "1 js (+1 -0)", tests: "none, code changed", approvals: 2, wait: 12},
 	"api-failure": {outcome: "failed", sessions: 1, prompts: 1, files: "-", tests: "none", retries: 2, attempts: 3},
@@ -158,22 +159,51 @@ func golden(t *testing.T, path string, got []byte) {
 	}
 }
 
+// theTopicSaysTheSame holds the records that the processor tasks has made of
+// contributions against those that are made of the rows.
+func theTopicSaysTheSame(t *testing.T, topic string, listed []string) {
+	t.Helper()
+	stands, signed := map[string]row{}, map[string]int64{}
+	for _, r := range readRows(t, topic) {
+		id := r.text("task_id")
+		signed[id] += r.number("sign")
+		if r.number("sign") > 0 && r.number("version") > stands[id].number("version") {
+			stands[id] = r
+		}
+	}
+	if len(stands) != len(listed) {
+		t.Errorf("the topic tasks holds %d tasks, want %d", len(stands), len(listed))
+	}
+	for _, line := range listed {
+		var want row
+		if err := json.Unmarshal([]byte(line), &want); err != nil {
+			t.Fatal(err)
+		}
+		got := stands[want.text("task_id")]
+		for _, r := range []row{got, want} {
+			for _, column := range []string{"row_id", "version", "generation"} {
+				delete(r, column)
+			}
+		}
+		if signed[want.text("task_id")] != 1 || !reflect.DeepEqual(got, want) {
+			t.Errorf("the topic says of the task\n%v\nwith signs that add up to %d, its rows\n%v", got, signed[want.text("task_id")], want)
+		}
+	}
+}
+
 // TestTasksAtTheTerminal goes by what import, the list, one task and its page say
 // of the same rows.
 func TestTasksAtTheTerminal(t *testing.T) {
 	home, rows := recorded(t)
-	written, err := os.ReadFile(filepath.Join(home, "rows", "tasks.ndjson"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	costs, ids := map[string]int64{}, []string{}
 	for _, r := range rows {
 		costs[r.text("task_id")] += r.number("sign") * r.number("cost_nano_usd")
 	}
 	listed := strings.Split(strings.TrimSpace(run(t, home, "tasks", "--json")), "\n")
-	if lines := strings.Split(strings.TrimSpace(string(written)), "\n"); len(lines) != len(costs) || !slices.Equal(lines, listed) {
-		t.Errorf("%d tasks are written, %d listed, and rows tell of %d", len(lines), len(listed), len(costs))
+	if len(listed) != len(costs) {
+		t.Errorf("%d tasks are listed, and rows tell of %d", len(listed), len(costs))
 	}
+	theTopicSaysTheSame(t, filepath.Join(home, "rows", "tasks.ndjson"), listed)
 	for _, line := range listed {
 		var task row
 		if err := json.Unmarshal([]byte(line), &task); err != nil {
@@ -250,6 +280,17 @@ func TestATaskIsFoundByTheBeginningOfItsID(t *testing.T) {
 	} {
 		if _, err := findTask(all, id); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", id, err, want)
+		}
+	}
+}
+
+func TestAnEditAfterTheTestShows(t *testing.T) {
+	ran := schemas.Did{LastTestOutcome: schemas.TestOutcomePassed, LastTestAt: schemas.SomeLong(1)}
+	edited := ran
+	edited.EditsAfterTest = true
+	for want, d := range map[string]schemas.Did{"none": {}, "none, code changed": {EditsAfterTest: true}, "passed": ran, "passed, then edits": edited} {
+		if got := testsText(&d); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/sessions"
+	"github.com/flightlog/flightlog/processors/spend"
+	"github.com/flightlog/flightlog/processors/tasks"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -33,34 +35,35 @@ type topic struct {
 	processor       string // that reads it, empty = none with a place of its own
 }
 
+var (
+	oneLane  = []schemas.Lane{schemas.LaneNormal}
+	twoLanes = []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical}
+)
+
 // topics are all topics, the public ones first.
 func topics() []topic {
-	all := []topic{
-		{Name: broker.Enriched, Public: true, Holds: "signed rows, one per fact version",
+	return []topic{
+		{Name: broker.Enriched, Public: true, Holds: "signed rows, one per fact version", Lanes: oneLane,
 			record: schemas.EnrichedFingerprint, message: schemas.EnrichedFrameFingerprint},
-		{Name: broker.Findings, Public: true, Holds: "what detectors report, as signed rows",
+		{Name: broker.Findings, Public: true, Holds: "what detectors report, as signed rows", Lanes: twoLanes,
 			record: schemas.FindingFingerprint, message: schemas.FindingFrameFingerprint},
-		{Name: broker.Tasks, Public: true, Holds: "what became of each task, as signed rows",
+		{Name: broker.Tasks, Public: true, Holds: "task records, as signed rows", Lanes: oneLane,
 			record: schemas.TaskFingerprint, message: schemas.TaskFrameFingerprint},
-		{Name: broker.Spend, Public: true, Holds: "what was spent by minute, hour and day, as increments",
+		{Name: broker.Spend, Public: true, Holds: "increments of spend by minute, hour and day", Lanes: oneLane,
 			record: schemas.SpendFingerprint, message: schemas.SpendFrameFingerprint},
-		{Name: broker.Events, Holds: "events as producers sent them, and control records",
+		{Name: broker.TaskFacts, Holds: "what sessions contribute to tasks", Lanes: twoLanes,
+			record: schemas.TaskFactFingerprint, message: schemas.TaskFactFrameFingerprint, processor: tasks.NewProcessor().Name()},
+		{Name: broker.SpendDeltas, Holds: "what commits of sessions add to spend", Lanes: twoLanes,
+			record: schemas.SpendDeltaFingerprint, message: schemas.SpendDeltaFrameFingerprint, processor: spend.NewProcessor().Name()},
+		{Name: broker.Events, Holds: "events as producers sent them, and control records", Lanes: twoLanes,
 			record: schemas.EventFingerprint, message: schemas.FrameFingerprint, processor: sessions.New().Name()},
-		{Name: broker.DeadLetters, Holds: "what could not be processed, and why",
+		{Name: broker.DeadLetters, Holds: "what could not be processed, and why", Lanes: oneLane,
 			record: schemas.DeadLetterFingerprint, message: schemas.DeadLetterFrameFingerprint},
-		{Name: broker.Closed, Holds: "archived state of closed sessions",
+		{Name: broker.Closed, Holds: "archived state of closed sessions", Lanes: oneLane,
 			record: schemas.ClosedFingerprint, message: schemas.ClosedFrameFingerprint},
-		{Name: broker.TaskFacts, Holds: "what sessions contribute to tasks",
-			record: schemas.TaskFactFingerprint, message: schemas.TaskFactFrameFingerprint, processor: "tasks"},
-		{Name: broker.SpendDeltas, Holds: "what commits add to spend",
-			record: schemas.SpendDeltaFingerprint, message: schemas.SpendDeltaFrameFingerprint, processor: "spend"},
-		{Name: broker.Config, Holds: "every version of rules, prices and directory",
+		{Name: broker.Config, Holds: "every version of rules, prices and directory", Lanes: oneLane,
 			record: schemas.ConfigFingerprint, message: schemas.ConfigFingerprint},
 	}
-	for i := range all {
-		all[i].Lanes = broker.Lanes(all[i].Name)
-	}
-	return all
 }
 
 func topicNames() (names []string) {

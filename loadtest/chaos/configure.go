@@ -13,8 +13,8 @@ import (
 	"github.com/flightlog/flightlog/processors/pricing"
 )
 
-// Between faults the prices and the directory change and facts are restated; at
-// the end the list is the builtin one again, so that what the load knows of the
+// Between faults the prices, the directory and the rules change and facts are
+// restated; at the end the list is the builtin one again, so that what the load knows of the
 // recordings' bills holds.
 
 // applied are the last versions of each kind.
@@ -26,17 +26,19 @@ const early = 8 * time.Second
 
 // configure makes one change of the configuration, another with each turn.
 func (r *run) configure(ctx context.Context, b broker.Broker, turn int) error {
-	switch turn % 6 {
+	switch turn % 7 {
 	case 0, 3:
 		return r.apply(ctx, b, "prices", prices(int64(3+turn%5), 50+turn%50))
 	case 1:
 		return r.apply(ctx, b, "directory", fmt.Appendf(nil, "user,team,billing\ndev,team-%d,api\n*,everybody-%d,\n", turn, turn))
 	case 4:
 		return r.apply(ctx, b, "directory", fmt.Appendf(nil, "user,team,billing\n*,moved-%d,subscription\n", turn))
+	case 6:
+		return r.apply(ctx, b, "rules", fmt.Appendf(nil, "defaults: {owner: turn-%d, loop: {single: %d}, protected_path: {classes: {own: {severity: critical, paths: [src/**]}}}}\n", turn, 3+turn%3))
 	case 2:
 		return r.restate(ctx, b, "prices", time.Now().Add(-10*time.Second).UnixMicro(), turn)
 	default:
-		return r.restate(ctx, b, []string{"prices", "directory"}[turn/6%2], 0, turn)
+		return r.restate(ctx, b, []string{"prices", "directory"}[turn/7%2], 0, turn)
 	}
 }
 

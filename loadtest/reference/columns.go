@@ -116,6 +116,15 @@ func (f *fact) success() schemas.OptBool {
 	}
 }
 
+// background is true if anybody says so.
+func (f *fact) background() schemas.OptBool {
+	told := believed(f.observations, anyone, func(o observation) bool { return o.Body.Tool.Background.Valid })
+	return schemas.OptBool{
+		Valid: len(told) > 0,
+		Value: slices.ContainsFunc(told, func(o observation) bool { return o.Body.Tool.Background.Value }),
+	}
+}
+
 // ref names a text in the topic content, where no text comes in mode metadata.
 func (f *fact) ref(hash string) string {
 	if f.captureMode() == schemas.CaptureModeMetadata {
@@ -139,6 +148,7 @@ func (f *fact) session(r *schemas.Enriched) {
 	}
 	r.ResultHash = f.text(record, func(o observation) string { return o.Body.Session.TextHash })
 	r.FilePath = f.text(record, func(o observation) string { return o.Body.Session.Path })
+	r.Claim = f.text(record, func(o observation) string { return o.Body.Session.Claim })
 }
 
 func (f *fact) tool(r *schemas.Enriched, s *session) {
@@ -151,6 +161,15 @@ func (f *fact) tool(r *schemas.Enriched, s *session) {
 	r.ExitStatus = f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Tool.ExitStatus })
 	r.CommandClass = f.text(record, func(o observation) string { return o.Body.Tool.CommandClass })
 	r.SecretClass = f.text(record, func(o observation) string { return o.Body.Tool.SecretClass })
+	r.PermissionMode = f.text(record, func(o observation) string { return o.Body.Tool.PermissionMode })
+	r.InstallSource = f.text(record, func(o observation) string { return o.Body.Tool.InstallSource })
+	if slices.ContainsFunc(f.observations, func(o observation) bool { return o.Body.Tool.Waits }) {
+		r.Waits = schemas.SomeBool(true)
+	}
+	r.Background = f.background()
+	if f.kind == schemas.KindToolCall {
+		r.ResultShape = f.text(record, func(o observation) string { return o.Body.Tool.ResultShape })
+	}
 	s.approvals(r, f)
 }
 
@@ -162,6 +181,7 @@ func (f *fact) artifact(r *schemas.Enriched) {
 	r.LinesRemoved = f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Artifact.LinesRemoved })
 	r.DiffRef = f.ref(f.text(record, func(o observation) string { return o.Body.Artifact.DiffHash }))
 	r.ProtectedClass = f.text(record, func(o observation) string { return o.Body.Artifact.ProtectedClass })
+	r.TestTamper = f.text(record, func(o observation) string { return o.Body.Artifact.TestTamper })
 	r.CommitId = f.text(commits, func(o observation) string { return o.Body.Artifact.CommitId })
 	r.ChangeId = f.text(record, func(o observation) string { return o.Body.Artifact.ChangeId })
 	r.ChangeGrade = schemas.ChangeGrade(f.greatest(anyone, func(o observation) schemas.OptLong { return ordinal(o.Body.Artifact.ChangeGrade) }).Value)

@@ -20,10 +20,10 @@ func (b Batch) model(r *schemas.Enriched, f *fact, billing schemas.Billing) {
 	r.ResultHash = f.text(record, func(o observation) string { return o.Body.Model.TextHash })
 	switch f.kind {
 	case schemas.KindModelRetry:
-		r.RetryReason = r.ErrorClass
+		r.RetryReason = retryReason(r.ErrorClass)
 		r.DurationMs = f.greatest(record, func(o observation) schemas.OptLong { return o.Body.Model.WaitMs })
 	case schemas.KindModelError:
-		r.RetryReason = r.ErrorClass
+		r.RetryReason = retryReason(r.ErrorClass)
 	case schemas.KindModelRequest:
 		b.request(r, f, billing)
 	}
@@ -149,4 +149,13 @@ func (f *fact) costClientUsd() (greatest schemas.OptDouble) {
 		}
 	}
 	return greatest
+}
+
+// retryReason is why a request is sent again, by the class of the error.
+func retryReason(class string) string {
+	switch class {
+	case "rate_limit", "rate_limit_error", "rate_limited":
+		return "rate_limited"
+	}
+	return "api_error"
 }

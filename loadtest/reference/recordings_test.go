@@ -49,7 +49,7 @@ const start = int64(1_795_400_000_000_000)
 // process brings events through the sessions processor until every session has
 // ended, and gives what it was given and every row that it said. Events without
 // a pause between them share a frame.
-func process(t testing.TB, events []sent, end ending) (given []Input, said []schemas.Enriched, batch Batch) {
+func process(t testing.TB, events []sent, end ending) (given []Input, said []schemas.Enriched, findings []schemas.Finding, batch Batch) {
 	t.Helper()
 	h := engine.NewHarness(sessions.New(), start)
 	batch = Batch{Prices: []Version[*Prices]{{1, 0, builtinPrices(t)}}, Generation: 1}
@@ -105,17 +105,38 @@ func process(t testing.TB, events []sent, end ending) (given []Input, said []sch
 		check(err)
 		said = append(said, r)
 	}
-	return given, said, batch
+	for _, encoded := range h.Rows(broker.Findings) {
+		var f schemas.Finding
+		_, err := f.DecodeAvro(encoded)
+		check(err)
+		findings = append(findings, f)
+	}
+	return given, said, findings, batch
 }
 
-// agree checks the processor against the reference and says whether they agree.
+// agree checks the processor's rows against the reference and says whether they
+// agree.
 func agree(t testing.TB, what string, events []sent, end ending) bool {
 	t.Helper()
-	given, said, batch := process(t, events, end)
+	return agreed(t, what, events, end, false)
+}
+
+// agreeInAll checks the findings, too.
+func agreeInAll(t testing.TB, what string, events []sent, end ending) bool {
+	t.Helper()
+	return agreed(t, what, events, end, true)
+}
+
+func agreed(t testing.TB, what string, events []sent, end ending, inAll bool) bool {
+	t.Helper()
+	given, said, findings, batch := process(t, events, end)
 	want := batch.Rows(given)
 	final, problems := Final(said)
 	problems = append(problems, Compare(want, final)...)
 	problems = append(problems, CompareSums(Sums(want), Sums(said))...)
+	if inAll {
+		problems = append(problems, compareFindings(batch.Findings(given), findings)...)
+	}
 	for _, p := range problems[:min(len(problems), 10)] {
 		t.Errorf("%s, ended by %s: %s", what, end, p)
 	}
@@ -248,8 +269,8 @@ func TestAllRecordingsTogetherEndAsTheReferenceSays(t *testing.T) {
 		}
 	}
 	slices.SortStableFunc(events, func(a, b sent) int { return cmp.Compare(a.event.OccurredAt, b.event.OccurredAt) })
-	agree(t, "all recordings", events, bySourceEnd)
-	agree(t, "all recordings, some time apart", paced(events, func(i int) time.Duration { return time.Duration(i%50-45) * time.Second }), bySilence)
+	agreeInAll(t, "all recordings", events, bySourceEnd)
+	agreeInAll(t, "all recordings, some time apart", paced(events, func(i int) time.Duration { return time.Duration(i%50-45) * time.Second }), bySilence)
 }
 
 func TestEveryRecordingInAnyOrderEndsAsTheReferenceSays(t *testing.T) {
@@ -265,7 +286,7 @@ func TestEveryRecordingInAnyOrderEndsAsTheReferenceSays(t *testing.T) {
 					random := rand.New(rand.NewPCG(uint64(len(events)), uint64(len(name))))
 					arrived := arrivals[name](random, slices.Clone(events))
 					for _, end := range []ending{bySourceEnd, bySilence} {
-						if !agree(t, fmt.Sprint(witnesses, " ", name), arrived, end) {
+						if !agreeInAll(t, fmt.Sprint(witnesses, " ", name), arrived, end) {
 							return
 						}
 					}

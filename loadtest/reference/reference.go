@@ -1,7 +1,8 @@
 // Package reference computes what the sessions processor must have said at the
-// end, the plain way (check B of DESIGN §5): from all events of a partition at
-// once, single-threaded, with maps, slices and sorts. It shares no code with
-// the processors; a reader checks it against the rules of DESIGN §4 and §6.
+// end, rows and findings, the plain way (check B of DESIGN §5): from all events of
+// a partition at once, single-threaded, with maps, slices and sorts. It shares no
+// code with the processors; a reader checks it against the rules of DESIGN §4 and
+// §6, and against docs/detectors.md.
 //
 // Nothing here knows of state, merging, versions or time of arrival: a fact is
 // the set of all observations of it, and every column picks from that set. What
@@ -92,15 +93,24 @@ type session struct {
 func (b Batch) Rows(events []Input) []schemas.Enriched {
 	var rows []schemas.Enriched
 	for _, s := range sessionsOf(events) {
-		for _, f := range s.facts {
-			if row, ok := b.row(s, f); ok {
-				rows = append(rows, row)
-			}
+		for _, r := range b.rows(s) {
+			rows = append(rows, *r)
 		}
 	}
 	slices.SortFunc(rows, func(a, b schemas.Enriched) int {
 		return cmp.Or(cmp.Compare(a.Org, b.Org), cmp.Compare(a.SessionId, b.SessionId), bytes.Compare(a.FactKey[:], b.FactKey[:]))
 	})
+	return rows
+}
+
+// rows are those of a session, in any order.
+func (b Batch) rows(s *session) (rows []*schemas.Enriched) {
+	for _, f := range s.facts {
+		if row, ok := b.row(s, f); ok {
+			rows = append(rows, &row)
+		}
+	}
+	countAttempts(rows)
 	return rows
 }
 

@@ -38,6 +38,8 @@ const (
 	FalseClaim       = "false_claim"
 	MissingTelemetry = "missing_telemetry"
 	UnpricedModel    = "unpriced_model"
+	SpendSpike       = "spend_spike"
+	BudgetExceeded   = "budget_exceeded"
 )
 
 // Finding is what a detector has found in a session. Its identity is (session,
@@ -127,15 +129,16 @@ func (c *scope) settings(rules RulesAt) *Settings { return rules(c.appended).For
 // Session judges all rows of a session at once: what [Turn], [Tests] and
 // [Observe] come to when nothing is late. The zero value has no row.
 type Session struct {
-	turns     map[turnKey]*Turn
-	order     []turnKey
-	tests     Tests
-	observed  []observed
-	prompts   []int64
-	commands  map[uint32]string     // class, by call
-	requests  map[schemas.Id]string // that made a call
-	costs     map[string]int64      // of a request, nano-dollars
-	otherMode int64
+	turns      map[turnKey]*Turn
+	order      []turnKey
+	tests      Tests
+	observed   []observed
+	prompts    []int64
+	commands   map[uint32]string     // class, by call
+	requests   map[schemas.Id]string // that made a call
+	costs      map[string]int64      // of a request, nano-dollars
+	otherMode  int64
+	background int64 // first task that was put into the background, µs
 }
 
 type turnKey struct{ prompt, agent string }
@@ -162,6 +165,9 @@ func (s *Session) Add(r *schemas.Enriched, appended, ended int64) {
 	case schemas.KindToolCall:
 		s.requests[r.FactKey] = r.RequestId
 		s.commands[hash(r.ToolUseId)] = r.CommandClass
+		if Background(r) && (s.background == 0 || r.OccurredAt < s.background) {
+			s.background = r.OccurredAt
+		}
 		if OtherMode(r) && (s.otherMode == 0 || r.OccurredAt < s.otherMode) {
 			s.otherMode = r.OccurredAt
 		}
@@ -187,9 +193,19 @@ func (s *Session) Judge(rules RulesAt) (findings []Finding, attempts []Attempt) 
 	slices.Sort(s.prompts)
 	for _, key := range s.order {
 		t := s.turns[key]
+		t.Background = s.background
+		calls := map[uint32]int64{}
+		for i := range t.calls {
+			calls[t.calls[i].call] = t.calls[i].at
+		}
+		for i := range t.marks {
+			if at, ok := calls[t.marks[i].call]; ok && t.marks[i].file == 0 {
+				t.marks[i].when = at
+			}
+		}
 		slices.SortFunc(t.calls, func(a, b step) int { return inTime(a.at, b.at, a.fact, b.fact) })
-		slices.SortFunc(t.marks, func(a, b mark) int { return inTime(a.at, b.at, a.fact, b.fact) })
-		if i, _ := slices.BinarySearch(s.prompts, t.last()+1); i < len(s.prompts) && key.agent == "" {
+		slices.SortFunc(t.marks, func(a, b mark) int { return inTime(a.when, b.when, a.fact, b.fact) })
+		if i, _ := slices.BinarySearch(s.prompts, t.last()+1); i < len(s.prompts) {
 			t.End(s.prompts[i])
 		}
 		fs, as := t.Judge(rules)
@@ -208,8 +224,28 @@ func (s *Session) Judge(rules RulesAt) (findings []Finding, attempts []Attempt) 
 	return append(findings, policies.Findings()...), attempts
 }
 
+// Settle gives the turns and the tests as those who see row by row keep them, with
+// nothing late; after Judge.
+func (s *Session) Settle(turn func(prompt, agent string, t *Turn)) *Tests {
+	for _, key := range s.order {
+		t := s.turns[key]
+		t.unbounded = false
+		t.shrink()
+		turn(key.prompt, key.agent, t)
+	}
+	s.tests.unbounded = false
+	s.tests.shrink()
+	return &s.tests
+}
+
 func inTime(a, b int64, x, y schemas.Id) int {
 	return cmp.Or(cmp.Compare(a, b), slices.Compare(x[:], y[:]))
+}
+
+// Background tells a command that went on in the background: what asks for its
+// state is no loop. A subagent there is none: its own calls may be one.
+func Background(r *schemas.Enriched) bool {
+	return r.Kind == schemas.KindToolCall && r.Background.Value && r.ToolName != "Agent" && r.ToolName != "Task"
 }
 
 // OtherMode tells a call that ran in a mode in which somebody is asked.

@@ -246,10 +246,8 @@ func TestRowByRowIsAsAllAtOnce(t *testing.T) {
 		var last *Turn
 		for _, r := range rows {
 			if r.Kind == schemas.KindPrompt && last != nil {
-				for k, turn := range turns {
-					if k.agent == "" {
-						turn.End(r.OccurredAt)
-					}
+				for _, turn := range turns {
+					turn.End(r.OccurredAt)
 				}
 			}
 			tests.Add(r, 1)

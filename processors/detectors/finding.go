@@ -90,6 +90,8 @@ func (f *Finding) sentence() string {
 		return "The final message says that tests pass; code was changed and no test was run."
 	case MissingTelemetry:
 		return fmt.Sprintf("The session has ended without a word from %s, which this host's sessions have.", f.Subject)
+	case SpendSpike, BudgetExceeded:
+		return f.Detail
 	case UnpricedModel:
 		return fmt.Sprintf("%s has no price: its requests count nothing.", f.Subject)
 	}

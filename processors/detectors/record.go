@@ -146,6 +146,7 @@ func (c *codec) turn(t *Turn) {
 	c.version()
 	c.bool(&t.Late)
 	c.scope(&t.scope)
+	c.hash(&t.name)
 	c.int(&t.upTo)
 	c.int(&t.ended)
 	done := int64(t.done)
@@ -180,6 +181,7 @@ func (c *codec) turn(t *Turn) {
 	list(c, &t.marks, func(m *mark) {
 		c.id(&m.fact)
 		since(&m.at)
+		since(&m.when)
 		c.hash(&m.call)
 		c.hash(&m.file)
 		c.bool(&m.red)
@@ -195,7 +197,6 @@ func (c *codec) machine(m *machine) {
 	for _, v := range [...]*int64{&m.rules.attempts, &m.rules.single, &m.rules.repetitions, &m.rules.wait, &m.last} {
 		c.int(v)
 	}
-	c.bool(&m.awaiting)
 	c.hash(&m.cycle.key)
 	c.pairs(&m.cycle.calls)
 	list(c, &m.chains, func(h *chain) {
@@ -226,6 +227,8 @@ func (c *codec) machine(m *machine) {
 		c.hash(&f.intent)
 		c.pairs(&f.calls)
 		c.hash(&f.file)
+		c.hash(&f.states.args)
+		c.hash(&f.states.shape)
 		c.hash(&f.last)
 	})
 }
@@ -244,6 +247,9 @@ func (c *codec) tests(t *Tests) {
 		c.text(&i.tamper)
 		c.text(&i.path)
 		c.bool(&i.claims)
+		c.hash(&i.stem)
+		c.hash(&i.name)
+		c.bool(&i.created)
 	})
 	a := &t.base
 	c.id(&a.run.fact)
@@ -255,10 +261,13 @@ func (c *codec) tests(t *Tests) {
 	c.int(&a.changed.at)
 	c.hash(&a.prompt)
 	c.bool(&a.red)
-	c.bool(&a.deleted)
+	list(c, &a.deleted, c.hash)
+	list(c, &a.created, c.hash)
 	list(c, &a.found, func(f *tested) {
 		c.finding(&f.Finding)
 		c.hash(&f.prompt)
+		c.hash(&f.stem)
+		c.hash(&f.name)
 	})
 }
 

@@ -2,7 +2,9 @@ package detectors
 
 import (
 	"cmp"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -47,6 +49,20 @@ type item struct {
 	tamper  string              // testChange
 	path    string              // testChange
 	claims  bool                // turnEnd: that tests pass
+	name    uint32              // of the changed file, without its folder
+	created bool
+	stem    uint32 // codeDeleted, testChange: the name of the file without what makes it a test
+}
+
+// stemOf is what the names of a test and of the code that it tests have in common:
+// plan of plan.go, plan_test.go, test_plan.py, PlanTest.java, plan.spec.ts.
+func stemOf(file string) uint32 {
+	name := strings.ToLower(path.Base(file))
+	name, _, _ = strings.Cut(name, ".")
+	for _, part := range [...]string{"tests", "test", "specs", "spec"} {
+		name = strings.TrimSuffix(strings.TrimPrefix(name, part), part)
+	}
+	return hash(strings.Trim(name, "_-"))
 }
 
 // InTests tells rows that [Tests] is made of.
@@ -68,13 +84,18 @@ func itemOf(r *schemas.Enriched) (item, bool) {
 		i.kind, i.claims = turnEnd, r.Claim == "tests_pass"
 		return i, r.AgentRunId == "" && r.Success.Value // a subagent tells the agent and not a person
 	case schemas.KindFileChange:
+		i.name = hash(strings.ToLower(path.Base(r.FilePath)))
+		i.created = r.Detail == "create"
 		switch {
-		case r.TestTamper != "":
-			i.kind, i.tamper, i.path = testChange, r.TestTamper, r.FilePath[:min(len(r.FilePath), maxKept)]
-		case isText(r.FileType):
+		case r.Success.Valid && !r.Success.Value:
 			return i, false
+		case r.TestTamper != "":
+			i.stem = stemOf(r.FilePath)
+			i.kind, i.tamper, i.path = testChange, r.TestTamper, r.FilePath[:min(len(r.FilePath), maxKept)]
+		case isText(r.FileType), strings.HasPrefix(r.FilePath, "/"), strings.HasPrefix(r.FilePath, "~"):
+			return i, false // no code of the repository
 		case r.Detail == "delete":
-			i.kind = codeDeleted
+			i.kind, i.stem = codeDeleted, stemOf(r.FilePath)
 		default:
 			i.kind = codeChange
 		}
@@ -87,7 +108,7 @@ func itemOf(r *schemas.Enriched) (item, bool) {
 // isText tells files in which no code is.
 func isText(fileType string) bool {
 	switch fileType {
-	case "md", "mdx", "txt", "rst", "adoc", "log", "csv", "png", "svg", "jpg", "license", "changelog", "readme":
+	case "md", "mdx", "txt", "rst", "adoc", "log", "csv", "png", "svg", "jpg", "license", "changelog", "readme", "gitignore", "gitattributes", "editorconfig":
 		return true
 	}
 	return false
@@ -109,6 +130,11 @@ func (t *Tests) Add(r *schemas.Enriched, appended int64) {
 		return
 	}
 	t.items = put(t.items, 0, i, func(o *item) (schemas.Id, int64) { return o.fact, o.at })
+	t.shrink()
+}
+
+// shrink sums up the oldest items where there are too many.
+func (t *Tests) shrink() {
 	for len(t.items) > maxItems {
 		t.base.take(&t.items[0])
 		t.upTo = t.items[0].at
@@ -149,7 +175,8 @@ type account struct {
 	changed evidence // last change of code
 	prompt  uint32   // whose turn it is
 	red     bool     // this turn had a red run
-	deleted bool     // this turn deleted code
+	created []uint32 // names of the files that the session made, the last ones
+	deleted []uint32 // stems of the code that this turn deleted
 	found   []tested
 }
 
@@ -163,11 +190,13 @@ type run struct {
 type tested struct {
 	Finding
 	prompt uint32
+	stem   uint32 // test_tamper
+	name   uint32
 }
 
 func (a *account) clone() account {
 	c := *a
-	c.found = slices.Clone(a.found)
+	c.found, c.deleted, c.created = slices.Clone(a.found), slices.Clone(a.deleted), slices.Clone(a.created)
 	for i := range c.found {
 		c.found[i].Evidence = slices.Clone(c.found[i].Evidence)
 	}
@@ -176,7 +205,7 @@ func (a *account) clone() account {
 
 func (a *account) take(i *item) {
 	if i.prompt != a.prompt {
-		a.prompt, a.red, a.deleted = i.prompt, false, false
+		a.prompt, a.red, a.deleted = i.prompt, false, nil
 	}
 	switch i.kind {
 	case testRun:
@@ -191,12 +220,23 @@ func (a *account) take(i *item) {
 			}
 		}
 	case codeDeleted:
-		a.deleted = true
+		if len(a.deleted) < maxItems {
+			a.deleted = append(a.deleted, i.stem)
+		}
 		a.found = slices.DeleteFunc(a.found, func(f tested) bool {
-			return f.Kind == TestTamper && f.Detail == "deleted" && f.prompt == i.prompt
+			return f.Kind == TestTamper && f.Detail == "deleted" && f.prompt == i.prompt && f.stem == i.stem
 		})
 		a.changed = evidence{fact: i.fact, at: i.at}
 	case codeChange:
+		if i.created && !slices.Contains(a.created, i.name) {
+			if a.created = append(a.created, i.name); len(a.created) > maxItems {
+				a.created = a.created[1:]
+			}
+			// What went and was made elsewhere has moved.
+			a.found = slices.DeleteFunc(a.found, func(f tested) bool {
+				return f.Kind == TestTamper && f.Detail == "deleted" && f.prompt == i.prompt && f.name == i.name
+			})
+		}
 		a.changed = evidence{fact: i.fact, at: i.at}
 	case testChange:
 		a.changed = evidence{fact: i.fact, at: i.at}
@@ -211,8 +251,8 @@ func isRed(o schemas.TestOutcome) bool {
 }
 
 func (a *account) tampered(i *item) {
-	if i.tamper == "deleted" && a.deleted {
-		return // with the code that it tests
+	if i.tamper == "deleted" && (slices.Contains(a.deleted, i.stem) || slices.Contains(a.created, i.name)) {
+		return // with the code that it tests; or it is the session's own, or has moved
 	}
 	severity := schemas.SeverityMedium
 	if a.red {
@@ -229,6 +269,8 @@ func (a *account) tampered(i *item) {
 	f := Finding{Kind: TestTamper, Key: i.path, Subject: i.path, Severity: severity, Count: 1, Detail: i.tamper}
 	f.add(i.fact, i.at)
 	a.open(f, i.prompt)
+	last := &a.found[len(a.found)-1]
+	last.stem, last.name = i.stem, i.name
 }
 
 func (a *account) turnEnded(i *item) {
@@ -268,7 +310,7 @@ func (a *account) open(f Finding, prompt uint32) {
 		i := slices.IndexFunc(a.found, func(o tested) bool { return o.State == schemas.FindingStateResolved })
 		a.found = slices.Delete(a.found, max(0, i), max(0, i)+1)
 	}
-	a.found = append(a.found, tested{f, prompt})
+	a.found = append(a.found, tested{Finding: f, prompt: prompt})
 }
 
 func compareFindings(a, b Finding) int {

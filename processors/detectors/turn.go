@@ -3,6 +3,7 @@ package detectors
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -16,8 +17,12 @@ type Turn struct {
 	// Cost gives what the model request cost that made a call, nano-dollars; nil =
 	// nothing is known. Not part of the record.
 	Cost func(call schemas.Id) int64
+	// Background is when the session first put a task into the background, µs; 0 =
+	// never. Not part of the record.
+	Background int64
 
 	scope
+	name      uint32 // of its prompt and run
 	calls     []step // in order; the first done of them are in the summary
 	done      int
 	marks     []mark // not in the summary yet, in order
@@ -58,15 +63,16 @@ type bits uint8
 const (
 	failed bits = 1 << iota
 	waits
-	background
 	changes // its tool is one that changes files
 	tests
+	answers // its failure is an answer: grep without a hit, diff of two files
 )
 
 // mark is a change of a file or the outcome of a test run: what a call did.
 type mark struct {
 	fact schemas.Id
 	at   int64
+	when int64  // where it stands: a test run behind the begin of its call, a change where it happened
 	call uint32 // the call that did it
 	file uint32 // path of the changed file; 0 = it is a test run
 	red  bool   // a test run that failed
@@ -150,11 +156,18 @@ func ended(r *schemas.Enriched) bool {
 // (0 = not known).
 func (t *Turn) Add(r *schemas.Enriched, appended, ended int64) {
 	t.take(r, appended)
+	t.name = hash(r.PromptId, r.AgentRunId)
 	if r.Kind == schemas.KindToolCall {
 		s := stepOf(r, ended)
 		if t.unbounded {
 			t.calls = append(t.calls, s)
 			return
+		}
+		for _, m := range slices.Clone(t.marks) {
+			if m.file == 0 && m.call == s.call && m.when != s.at {
+				m.when = s.at
+				t.marks = put(t.marks, 0, m, placeOfMark)
+			}
 		}
 		t.late(s.fact, s.at)
 		if s.at <= t.upTo {
@@ -162,7 +175,10 @@ func (t *Turn) Add(r *schemas.Enriched, appended, ended int64) {
 		}
 		t.calls = put(t.calls, t.done, s, func(o *step) (schemas.Id, int64) { return o.fact, o.at })
 	} else {
-		m := mark{fact: r.FactKey, at: r.OccurredAt, call: hash(r.ToolUseId)}
+		if r.Success.Valid && !r.Success.Value && r.Kind == schemas.KindFileChange {
+			return // nothing was changed
+		}
+		m := mark{fact: r.FactKey, at: r.OccurredAt, when: r.OccurredAt, call: hash(r.ToolUseId)}
 		if r.Kind == schemas.KindFileChange {
 			m.file = hash(r.FilePath)
 		}
@@ -171,14 +187,19 @@ func (t *Turn) Add(r *schemas.Enriched, appended, ended int64) {
 			t.marks = append(t.marks, m)
 			return
 		}
-		t.late(m.fact, m.at)
-		if m.at <= t.upTo {
+		if by := callOf(t.calls, m.call); by != nil && m.file == 0 {
+			m.when = by.at
+		}
+		if m.when <= t.upTo && !slices.ContainsFunc(t.marks, func(o mark) bool { return o.fact == m.fact }) {
+			t.Late = true // or it is summed up as it is
 			return
 		}
-		t.marks = put(t.marks, 0, m, func(o *mark) (schemas.Id, int64) { return o.fact, o.at })
+		t.marks = put(t.marks, 0, m, placeOfMark)
 	}
 	t.shrink()
 }
+
+func placeOfMark(m *mark) (schemas.Id, int64) { return m.fact, m.when }
 
 // Remove takes a fact out that has no row any more.
 func (t *Turn) Remove(fact schemas.Id) {
@@ -219,11 +240,11 @@ func put[T any](list []T, behind int, item T, of func(*T) (schemas.Id, int64)) [
 
 // shrink sums up the oldest items where there are too many.
 func (t *Turn) shrink() {
-	t.base.cost = t.Cost
+	t.base.cost, t.base.background = t.Cost, t.Background
 	for len(t.calls)-t.done > slack || len(t.marks) > maxMarks {
-		if len(t.marks) > 0 && (t.done == len(t.calls) || t.marks[0].at < t.calls[t.done].at) {
+		if len(t.marks) > 0 && (t.done == len(t.calls) || t.marks[0].when < t.calls[t.done].at) {
 			t.base.mark(&t.marks[0], t.calls[:t.done])
-			t.upTo = max(t.upTo, t.marks[0].at)
+			t.upTo = max(t.upTo, t.marks[0].when)
 			t.marks = slices.Delete(t.marks, 0, 1)
 			continue
 		}
@@ -251,7 +272,7 @@ func (t *Turn) last() (at int64) {
 		at = max(at, t.calls[n-1].at)
 	}
 	if n := len(t.marks); n > 0 {
-		at = max(at, t.marks[n-1].at)
+		at = max(at, t.marks[n-1].when)
 	}
 	return at
 }
@@ -269,11 +290,11 @@ type Attempt struct {
 func (t *Turn) Judge(rules RulesAt) (findings []Finding, attempts []Attempt) {
 	// The summary may have been made by others, where its first fact came late.
 	s := t.settings(rules)
-	t.base.rules, t.base.cost = s.turnRules, t.Cost
+	t.base.rules, t.base.cost, t.base.background = s.turnRules, t.Cost, t.Background
 	m := t.base.clone()
 	marks := t.marks
 	for i := t.done; i < len(t.calls); i++ {
-		for len(marks) > 0 && marks[0].at < t.calls[i].at {
+		for len(marks) > 0 && marks[0].when < t.calls[i].at {
 			m.mark(&marks[0], t.calls[:i])
 			marks = marks[1:]
 		}
@@ -289,6 +310,7 @@ func (t *Turn) Judge(rules RulesAt) (findings []Finding, attempts []Attempt) {
 	for i := range m.found {
 		if f := m.found[i].Finding; s.Enabled(f.Kind) {
 			f.By = s
+			f.Key += " " + strconv.FormatUint(uint64(t.name), 16)
 			findings = append(findings, f)
 		}
 	}
@@ -317,14 +339,17 @@ func stepOf(r *schemas.Enriched, ended int64) step {
 	}
 	set(failed, !r.Success.Value)
 	set(waits, r.Waits.Value || r.ToolName == "TaskOutput" || r.ToolName == "BashOutput" || r.ToolName == "Monitor")
-	set(background, r.Background.Value)
 	set(changes, changesFiles(r.ToolName))
 	set(tests, r.CommandClass == "test")
+	set(answers, r.ExitStatus == schemas.SomeLong(1) && slices.Contains(answering, r.ToolTarget))
 	if s.is&failed != 0 {
 		s.reason = reasonOf(r)
 	}
 	return s
 }
+
+// answering are commands whose exit status 1 says no.
+var answering = []string{"grep", "egrep", "rg", "git grep", "git diff", "diff", "cmp", "test", "[", "which", "command", "type", "pgrep", "pidof", "systemctl is-active"}
 
 // intentOf is what a call tries to do: of a shell command its program and
 // subcommand, of a tool for files the tool and the path, else the tool and its
@@ -363,16 +388,16 @@ type turnRules struct {
 
 // machine is the summary of a turn up to some call.
 type machine struct {
-	cost     func(call schemas.Id) int64
-	rules    turnRules
-	runs     [longestCycle]int64 // calls in a row that are as the one p before
-	awaiting bool                // something runs in the background
-	last     int64               // end of the call before, µs
-	cycle    cycle
-	chains   []chain
-	files    []file
-	failing  []failing
-	found    []found
+	cost       func(call schemas.Id) int64
+	background int64 // as of the turn
+	rules      turnRules
+	runs       [longestCycle]int64 // calls in a row that are as the one p before
+	last       int64               // end of the call before, µs
+	cycle      cycle
+	chains     []chain
+	files      []file
+	failing    []failing
+	found      []found
 }
 
 // cycle is the calls that repeat themselves now.
@@ -425,6 +450,7 @@ type found struct {
 	intent uint32 // repeated_retries
 	calls  []pair // loop
 	file   uint32 // loop of a file's states
+	states pair   // the two that it goes between, by the arguments that made them
 	last   uint32 // request that was counted last
 }
 
@@ -459,13 +485,13 @@ func (m *machine) clone() machine {
 // call takes calls[i], with those before it.
 func (m *machine) call(calls []step, i int, attempts *[]Attempt) {
 	s := &calls[i]
-	waited := s.is&waits != 0 || m.last != 0 && s.at-m.last >= m.rules.wait || m.awaiting && s.is&(failed|changes) == 0
+	paused := s.is&waits != 0 || m.last != 0 && s.at-m.last >= m.rules.wait
+	waited := paused || m.background != 0 && s.at > m.background && s.is&(failed|changes) == 0
 	if m.last = max(m.last, s.end); s.end == 0 {
 		m.last = 0 // nobody knows
 	}
-	m.awaiting = m.awaiting || s.is&background != 0
 	m.repeats(calls, i, waited)
-	m.attempt(s, attempts)
+	m.attempt(s, paused, attempts)
 }
 
 // repeats looks for a cycle that ends with a call.
@@ -487,14 +513,16 @@ func (m *machine) repeats(calls []step, i int, waited bool) {
 		}
 	}
 	at := pair{s.args, s.shape}
-	if m.cycle.key != 0 && !slices.Contains(m.cycle.calls, at) { // progress
-		m.resolve(func(f *found) bool { return f.Kind == Loop && f.shares(m.cycle.calls) })
+	m.resolve(func(f *found) bool { // progress
+		return f.Kind == Loop && f.Detail == "cycle" && !slices.Contains(f.calls, at)
+	})
+	if !slices.Contains(m.cycle.calls, at) {
 		m.cycle = cycle{}
 	}
 	if period == 0 {
 		return
 	}
-	if m.cycle.key == 0 {
+	if m.cycle.key == 0 || m.runs[len(m.cycle.calls)-1] == 0 {
 		c := cycle{key: uint32(period)}
 		for j := i - period + 1; j <= i; j++ {
 			c.calls = append(c.calls, pair{calls[j].args, calls[j].shape})
@@ -504,7 +532,7 @@ func (m *machine) repeats(calls []step, i int, waited bool) {
 	}
 	period = len(m.cycle.calls)
 	repetitions := m.runs[period-1]/int64(period) + 1
-	if f := m.loopOf(m.cycle.calls); f != nil {
+	if f := m.cycleOf(); f != nil {
 		f.State = schemas.FindingStateOpen
 		f.Count = max(f.Count, repetitions)
 		m.grow(f, s.evidence())
@@ -519,10 +547,42 @@ func (m *machine) repeats(calls []step, i int, waited bool) {
 	m.open(f)
 }
 
-// loopOf is the loop of a turn that some calls are part of.
-func (m *machine) loopOf(calls []pair) *found {
+// cycleOf is the loop of the present cycle, or of a test that is part of it and
+// fails alike: one finding for one cause.
+func (m *machine) cycleOf() *found {
 	for i := range m.found {
-		if f := &m.found[i]; f.Kind == Loop && f.shares(calls) {
+		f := &m.found[i]
+		switch {
+		case f.Kind != Loop:
+		case f.Detail == "cycle" && f.repeats(m.cycle.calls):
+			return f
+		case f.Detail == "test" && f.repeats(m.cycle.calls):
+			f.Detail = "cycle" // now it is one, and ends as one
+			return f
+		case f.Detail == "test" && f.State == schemas.FindingStateOpen && f.shares(m.cycle.calls):
+			return f
+		}
+	}
+	return nil
+}
+
+// repeats tells that a loop is of just these calls, wherever it begins.
+func (f *found) repeats(calls []pair) bool {
+	if len(f.calls) != len(calls) {
+		return false
+	}
+	for i := range calls {
+		if slices.Equal(f.calls, slices.Concat(calls[i:], calls[:i])) {
+			return true
+		}
+	}
+	return false
+}
+
+// loopOf is the loop of a turn that a call is part of.
+func (m *machine) loopOf(call pair) *found {
+	for i := range m.found {
+		if f := &m.found[i]; f.Kind == Loop && slices.Contains(f.calls, call) {
 			return f
 		}
 	}
@@ -540,7 +600,7 @@ func (m *machine) forget(intent uint32) {
 }
 
 // attempt counts the attempts of an intent.
-func (m *machine) attempt(s *step, attempts *[]Attempt) {
+func (m *machine) attempt(s *step, paused bool, attempts *[]Attempt) {
 	i := slices.IndexFunc(m.chains, func(c chain) bool { return c.intent == s.intent })
 	a := Attempt{Fact: s.fact, Number: 1}
 	if i >= 0 {
@@ -567,9 +627,14 @@ func (m *machine) attempt(s *step, attempts *[]Attempt) {
 	c := &m.chains[i]
 	if c.changed { // what failed before was another state of the files
 		m.resolve(retries)
+	}
+	if c.changed || paused { // it was told to wait
 		c.failed, c.novel, c.seen, c.evidence, c.changed = 0, 0, nil, nil, false
 	}
 	c.attempts, c.reason = a.Number, s.reason
+	if s.is&answers != 0 {
+		return
+	}
 	c.failed++
 	if p := (pair{s.args, s.shape}); !slices.Contains(c.seen, p) {
 		c.novel++
@@ -583,7 +648,7 @@ func (m *machine) attempt(s *step, attempts *[]Attempt) {
 	if c.failed < m.rules.attempts || 2*c.novel > c.failed {
 		return
 	}
-	if m.loopOf([]pair{{s.args, s.shape}}) != nil {
+	if m.loopOf(pair{s.args, s.shape}) != nil {
 		return
 	}
 	for j := range m.found {
@@ -655,9 +720,7 @@ func (m *machine) changed(k *mark, by *step) {
 		p.alternates = 1
 	}
 	ofFile := func(o *found) bool { return o.Kind == Loop && o.file == k.file }
-	if args != p.before && args != p.last {
-		m.resolve(ofFile)
-	}
+	m.resolve(func(o *found) bool { return ofFile(o) && args != o.states.args && args != o.states.shape })
 	p.before, p.last = p.last, args
 	e := evidence{fact: k.fact, at: k.at}
 	if by != nil {
@@ -678,10 +741,10 @@ func (m *machine) changed(k *mark, by *step) {
 			return
 		}
 	}
-	if by != nil && m.loopOf([]pair{{by.args, by.shape}}) != nil {
+	if by != nil && m.loopOf(pair{by.args, by.shape}) != nil {
 		return // the same calls are a loop already
 	}
-	o := found{file: k.file, Finding: Finding{Kind: Loop, Key: key("file", k.file), Count: p.alternates, Detail: "undo"}}
+	o := found{file: k.file, states: pair{p.before, p.last}, Finding: Finding{Kind: Loop, Key: key("file", k.file), Count: p.alternates, Detail: "undo"}}
 	if by != nil {
 		o.Subject = by.subject
 	}
@@ -725,7 +788,7 @@ func (m *machine) tested(k *mark, by *step) {
 	if f.count < m.rules.single {
 		return
 	}
-	if l := m.loopOf([]pair{p}); l != nil {
+	if l := m.loopOf(p); l != nil {
 		if l.Detail == "test" {
 			l.State, l.Count = schemas.FindingStateOpen, max(l.Count, f.count)
 			m.grow(l, by.evidence())

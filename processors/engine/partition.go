@@ -11,6 +11,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,7 @@ type input struct {
 	appendedAt int64
 	payload    []byte
 	events     []event         // of a frame
+	frame      bool            // of rows
 	control    schemas.Control // else
 	err        error           // the message itself cannot be read
 }
@@ -98,6 +100,10 @@ func decode(m broker.Message) *input {
 	fingerprint, _ := schemas.MessageFingerprint(m.Payload)
 	if schemas.FingerprintName(fingerprint) == "Control" {
 		in.err = in.control.DecodeMessage(m.Payload)
+		return in
+	}
+	if name := schemas.FingerprintName(fingerprint); name != "Frame" && strings.HasSuffix(name, "Frame") { // of rows
+		in.frame = true
 		return in
 	}
 	var frame schemas.Frame
@@ -128,7 +134,7 @@ func newPartition(cfg Config, number int) *partition {
 	p := &partition{cfg: cfg, number: number, state: newState(), configs: cfg.configs,
 		log: cfg.Logger.With("processor", cfg.Processor.Name(), "partition", number)}
 	for i, l := range [...]schemas.Lane{schemas.LaneCritical, schemas.LaneNormal} {
-		p.lanes[i] = &lane{log: broker.Log{Topic: broker.Events, Partition: number, Lane: l}}
+		p.lanes[i] = &lane{log: broker.Log{Topic: InputOf(cfg.Processor), Partition: number, Lane: l}}
 	}
 	p.head.outputs = map[string]int64{}
 	return p
@@ -142,6 +148,10 @@ func open(ctx context.Context, cfg Config, number int) (*partition, error) {
 	started := time.Now()
 	p := newPartition(cfg, number)
 	name := cfg.Processor.Name()
+	var err error
+	if p.cfg.partitions, err = cfg.Broker.Partitions(ctx); err != nil {
+		return nil, fmt.Errorf("cannot acquire %s/%d: %w", name, number, err)
+	}
 	owner, err := cfg.Broker.Acquire(ctx, name, number, cfg.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("cannot acquire %s/%d: %w", name, number, err)
@@ -600,7 +610,7 @@ func (p *partition) reload(ctx context.Context, id schemas.Id) error {
 		return err
 	}
 	log := broker.Log{Topic: broker.Closed, Partition: p.number}
-	parts, err := findParts(ctx, p.cfg.Broker, log, st)
+	parts, err := findParts(ctx, p.cfg.Broker, log, p.cfg.Processor.Name(), st)
 	if err != nil {
 		return fmt.Errorf("cannot reload from %s/%d: %w", log.Topic, log.Partition, err)
 	}

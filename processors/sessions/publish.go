@@ -132,7 +132,12 @@ func (x *fold) Due(key string) error {
 		}
 		return nil
 	}
-	if s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now() {
+	closes := s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now()
+	if s.tasksAt != 0 && s.away == 0 && (s.tasksAt <= x.tx.Now() || closes) {
+		x.tellTasks(s)
+		s.touched = true
+	}
+	if closes {
 		if s.touched {
 			return nil // its facts leave as they are committed: in the next commit
 		}
@@ -187,6 +192,7 @@ func (x *fold) sweep(s *session) {
 		x.publish(s, x.fact(s, endKey, schemas.KindSessionEnd, s.lastEvent), true)
 		s.endAt, s.closing = 0, false
 		s.closeAt = now + rest
+		x.tellTasks(s)
 	}
 	s.cursor, s.ending, s.compareAll, s.sweepAt, s.sweptAt = 0, false, false, 0, now
 }
@@ -220,14 +226,27 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 			return
 		}
 	}
-	x.saying = ok
-	x.observe(s, f, row, ok)
-	x.saying = false
+	if !x.judged {
+		x.saying = ok
+		x.observe(s, f, row, ok)
+		x.saying = false
+	}
+	if s.tasksAt == 0 {
+		s.tasksAt, s.changed = x.tx.Now()+tasksPace, true
+	}
 	f.changed = true
 	f.version++
 	f.published = x.tx.Now()
 	if !s.said {
 		s.said, s.changed = true, true
+	}
+	if f.kind == schemas.KindModelRequest {
+		if f.row != nil && f.spent { // rows of before there was spend were not told of
+			x.addSpend(last, -1)
+		}
+		if f.spent = ok; ok {
+			x.addSpend(row, 1)
+		}
 	}
 	if f.row != nil {
 		last.Sign, last.Version, last.EventId = -1, f.version, f.cause

@@ -18,6 +18,7 @@ import (
 //	t session turn      the calls of a run between two prompts, for the detectors
 //	w session page      the session's turns, pageSize to a record
 //	q session           the session's test runs, for the detectors
+//	c session           what it contributes to its tasks, as was told last
 //	n session finding   a finding and its last published row
 //	v session page      the session's findings, pageSize to a record
 //	h host              which witnesses the sessions of a host have
@@ -32,6 +33,7 @@ const (
 	turnKind     = 't'
 	turnsKind    = 'w'
 	testsKind    = 'q'
+	toldKind     = 'c'
 	findingKind  = 'n'
 	findingsKind = 'v'
 	hostKind     = 'h'
@@ -60,6 +62,7 @@ func findingsKey(s schemas.Id, page int64) string { return pagesKey(findingsKind
 
 func turnKey(s, t schemas.Id) string    { return string(turnKind) + string(s[:]) + string(t[:]) }
 func testsKey(s schemas.Id) string      { return string(testsKind) + string(s[:]) }
+func toldKey(s schemas.Id) string       { return string(toldKind) + string(s[:]) }
 func findingKey(s, f schemas.Id) string { return string(findingKind) + string(s[:]) + string(f[:]) }
 func hostKey(h schemas.Id) string       { return string(hostKind) + string(h[:]) }
 func seenKey(f schemas.Id) string       { return string(seenKind) + string(f[:]) }
@@ -85,6 +88,7 @@ type fact struct {
 	version     int64      // of the last version
 	cause       schemas.Id // event that changed it last
 	row         []byte     // last published +1 row, encoded; nil if none stands
+	spent       bool       // what it cost was told to the processor spend
 	texts       [texts]text
 	numbers     [numbers]number
 	changed     bool // must be put
@@ -92,44 +96,47 @@ type fact struct {
 
 // session is what the facts of a session share.
 type session struct {
-	id         schemas.Id
-	facts      int64        // facts listed in its pages
-	shown      uint16       // who has spoken, bit by channel
-	first      int64        // least append time of its events, µs
-	lastEvent  int64        // latest occurred_at, µs
-	endAt      int64        // append time at which it counts as ended, 0 = it has ended and nothing came since
-	closing    bool         // the client said the session ends
-	sweepAt    int64        // append time at which published rows are compared anew, 0 = not needed
-	sweptAt    int64        // append time of the last sweep
-	cursor     int64        // facts that a running sweep has seen
-	ending     bool         // the running sweep is the one at the end
-	asked      bool         // a permission request was seen
-	compareAll bool         // every published row is to be compared, not only those that wait
-	related    bool         // its facts stand in the links that they belong to
-	compared   int64        // walk of restatements that has compared all of its rows
-	said       bool         // a row was published
-	branchAt   int64        // occurred_at of the earliest branch seen, µs
-	links      int64        // links listed in their pages
-	closeAt    int64        // append time at which it leaves the state, 0 = it has not ended
-	away       int64        // how much of it has left
-	gone       bool         // it has left in this overlay
-	touched    bool         // facts of it may have changed in this overlay
-	turns      int64        // turns listed in their pages
-	findings   int64        // findings listed in theirs
-	judged     int64        // append time at which all of its rows were judged, 0 = never
-	otherMode  int64        // occurred_at of its first call in a mode in which somebody is asked, µs
-	criticalAt int64        // append time at which the minute began in which critical findings are counted
-	criticals  int64        // of that minute
-	openTurns  []schemas.Id // with open findings
-	pending    []schemas.Id // permission requests that are open
-	texts      [sessionTexts]text
-	changed    bool
+	id           schemas.Id
+	facts        int64        // facts listed in its pages
+	shown        uint16       // who has spoken, bit by channel
+	first        int64        // least append time of its events, µs
+	lastEvent    int64        // latest occurred_at, µs
+	endAt        int64        // append time at which it counts as ended, 0 = it has ended and nothing came since
+	closing      bool         // the client said the session ends
+	sweepAt      int64        // append time at which published rows are compared anew, 0 = not needed
+	sweptAt      int64        // append time of the last sweep
+	cursor       int64        // facts that a running sweep has seen
+	ending       bool         // the running sweep is the one at the end
+	asked        bool         // a permission request was seen
+	compareAll   bool         // every published row is to be compared, not only those that wait
+	related      bool         // its facts stand in the links that they belong to
+	compared     int64        // walk of restatements that has compared all of its rows
+	said         bool         // a row was published
+	branchAt     int64        // occurred_at of the earliest branch seen, µs
+	links        int64        // links listed in their pages
+	closeAt      int64        // append time at which it leaves the state, 0 = it has not ended
+	away         int64        // how much of it has left
+	gone         bool         // it has left in this overlay
+	touched      bool         // facts of it may have changed in this overlay
+	turns        int64        // turns listed in their pages
+	findings     int64        // findings listed in theirs
+	judged       int64        // append time at which all of its rows were judged, 0 = never
+	otherMode    int64        // occurred_at of its first call in a mode in which somebody is asked, µs
+	backgroundAt int64        // occurred_at of the first call that went on in the background, µs
+	criticalAt   int64        // append time at which the minute began in which critical findings are counted
+	criticals    int64        // of that minute
+	tasksAt      int64        // append time at which its tasks are told, 0 = nothing is new
+	openTurns    []schemas.Id // with open findings
+	pending      []schemas.Id // permission requests that are open
+	prompts      []int64      // occurred_at of the last ones of the main thread, in order, µs
+	texts        [sessionTexts]text
+	changed      bool
 }
 
 // due is when the session wants to be looked at.
 func (s *session) due() int64 {
 	due := s.endAt
-	for _, at := range [...]int64{s.sweepAt, s.closeAt} {
+	for _, at := range [...]int64{s.sweepAt, s.closeAt, s.tasksAt} {
 		if due == 0 || at != 0 && at < due {
 			due = at
 		}
@@ -340,7 +347,11 @@ func (f *fact) encode() []byte {
 			e.int(n.at)
 		}
 	}
-	return append(e, 0)
+	e = append(e, 0)
+	if f.spent {
+		e.bool(true)
+	}
+	return e
 }
 
 func (f *fact) decode(b []byte) error {
@@ -367,6 +378,7 @@ func (f *fact) decode(b []byte) error {
 			f.numbers[i-1] = n
 		}
 	}
+	f.spent = len(d.b) > 0 && d.byte() != 0
 	return d.err()
 }
 
@@ -394,11 +406,15 @@ func (s *session) encode() []byte {
 	e.int(s.first)
 	e.int(s.compared)
 	e.bool(s.related)
-	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.criticalAt, s.criticals} {
+	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.backgroundAt, s.criticalAt, s.criticals, s.tasksAt} {
 		e.int(v)
 	}
 	e.ids(s.openTurns)
 	e.ids(s.pending)
+	e.uint(uint64(len(s.prompts)))
+	for _, at := range s.prompts {
+		e.int(at)
+	}
 	return e
 }
 
@@ -418,10 +434,13 @@ func (s *session) decode(b []byte) error {
 		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
 	}
 	if len(d.b) > 0 { // of before there were detectors
-		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.criticalAt, &s.criticals} {
+		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.backgroundAt, &s.criticalAt, &s.criticals, &s.tasksAt} {
 			*v = d.int()
 		}
 		s.openTurns, s.pending = d.ids(), d.ids()
+		for n := d.uint(); n > 0 && !d.bad; n-- {
+			s.prompts = append(s.prompts, d.int())
+		}
 	}
 	return d.err()
 }
@@ -489,24 +508,24 @@ func (n *finding) encode() []byte {
 	e := encoder{recordVersion}
 	e.id(n.id)
 	e.int(n.rules)
-	e.int(n.version)
-	e.int(n.published)
+	e.int(n.Version)
+	e.int(n.Published)
 	e.int(n.due)
 	e.uint(schemas.FindingFingerprint)
-	e.bytes(n.row)
+	e.bytes(n.Row)
 	return n.Append(e)
 }
 
 func (n *finding) decode(b []byte) error {
 	d := decoder{b: b}
 	d.version()
-	n.id, n.rules, n.version, n.published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
+	n.id, n.rules, n.Version, n.Published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
 	row, err := schemas.Resolve(d.uint(), schemas.FindingFingerprint, d.take(d.uint()))
 	if err != nil || d.bad {
 		return errors.Join(err, d.err())
 	}
-	if n.row = nil; len(row) > 0 {
-		n.row = append([]byte(nil), row...)
+	if n.Row = nil; len(row) > 0 {
+		n.Row = append([]byte(nil), row...)
 	}
 	return n.Decode(d.b)
 }

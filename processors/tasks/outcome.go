@@ -7,7 +7,7 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// Silence after which a task is judged (issue 7, point 1).
+// Silence after which a task is judged (docs/tasks.md).
 const (
 	restTime    = 30 * time.Minute
 	abandonTime = 7 * 24 * time.Hour

@@ -261,24 +261,30 @@ func TestTriesAreFoldedBelowTheLast(t *testing.T) {
 
 func TestEveryMomentCountsOnce(t *testing.T) {
 	s := newStory("s")
-	s.prompt("p")                                                                                                                       // 1 s
-	s.add(schemas.KindModelRequest, func(r *schemas.Enriched) { r.OccurredAt, r.DurationMs = begin+5_000_000, schemas.SomeLong(3000) }) // 2 to 5
-	s.call("1", func(r *schemas.Enriched) { r.OccurredAt, r.DurationMs = begin+6_000_000, schemas.SomeLong(2000) })                     // allowed at 10: 10 to 12
+	second := func(r *schemas.Enriched, at, seconds int64) {
+		r.OccurredAt, r.DurationMs = begin+at*1_000_000, schemas.SomeLong(seconds*1000)
+	}
+	request := func(run string, end, seconds int64) {
+		s.add(schemas.KindModelRequest, func(r *schemas.Enriched) { r.AgentRunId = run; second(r, end, seconds) })
+	}
+	call := func(id string, at, seconds int64) {
+		s.call(id, func(r *schemas.Enriched) { second(r, at, seconds) })
+	}
+	s.prompt("p")       // at 1 s
+	request("", 5, 3)   // 2 to 5
+	call("1", 6, 2)     // asks at 7, is allowed at 10, runs to 12
+	call("2", 11, 2)    // to 13
+	call("3", 14, 6)    // a subagent, whose time is what it does
+	request("r", 18, 4) // 14 to 18
+	request("q", 19, 4) // 15 to 19
+	call("4", 17, 1)    // to 18, while the model answers
 	s.add(schemas.KindApproval, func(r *schemas.Enriched) {
 		r.ToolUseId, r.OccurredAt, r.ApprovalWaitMs = "1", begin+7_000_000, schemas.SomeLong(3000)
-	}) // 7 to 10
-	s.call("2", func(r *schemas.Enriched) { r.OccurredAt, r.DurationMs = begin+11_000_000, schemas.SomeLong(2000) }) // 11 to 13
-	s.call("3", func(r *schemas.Enriched) { r.OccurredAt, r.DurationMs = begin+14_000_000, schemas.SomeLong(6000) }) // a subagent
-	subagent(s, "3", "r", true)                                                                                      // which has
-	s.rows[len(s.rows)-1].OccurredAt = begin + 14_000_000                                                            //
-	s.add(schemas.KindModelRequest, func(r *schemas.Enriched) {
-		r.AgentRunId, r.OccurredAt, r.DurationMs = "r", begin+18_000_000, schemas.SomeLong(4000)
-	}) // 14 to 18
-	s.add(schemas.KindModelRequest, func(r *schemas.Enriched) {
-		r.AgentRunId, r.OccurredAt, r.DurationMs = "r2", begin+19_000_000, schemas.SomeLong(4000)
-	}) // 15 to 19
+	})
+	subagent(s, "3", "r", true)
+	s.rows[len(s.rows)-1].OccurredAt = begin + 14_000_000
 	got := Contribute(s.rows, nil).Task
-	if got.ModelMs != 8000 || got.ToolMs != 3000 || got.ApprovalMs != 3000 || got.IdleMs != 4000 {
+	if got.ModelMs != 7000 || got.ToolMs != 4000 || got.ApprovalMs != 3000 || got.IdleMs != 4000 {
 		t.Errorf("model %d, tools %d, approvals %d, idle %d", got.ModelMs, got.ToolMs, got.ApprovalMs, got.IdleMs)
 	}
 }

@@ -1,6 +1,7 @@
 package extraction
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,8 +31,35 @@ func Claim(message string) string {
 		return ""
 	}
 	var r claimReader
-	r.message(message)
-	return r.claim()
+	r.message(noStatement.ReplaceAllString(message, " "))
+	claim := r.claim()
+	if claim == "tests_pass" && (reportsFailure.MatchString(message) || crossedOut(message)) {
+		return "tests_fail" // in doubt nobody is accused
+	}
+	return claim
+}
+
+var (
+	// noStatement is what has the words of a claim and says nothing: what is quoted,
+	// and who passes tests on to somebody.
+	noStatement = regexp.MustCompile(`"[^"\n]{1,200}"|“[^”\n]{1,200}”|(?i)\bpass(?:es|ed|ing)? (?:the |its |all )?tests? (?:director|arra|folder|path|file|list|object|argument|option|config|name|data|flag|suite to)\w*`)
+	// reportsFailure is what is said of a failure in words that are no statement about
+	// the tests as a whole.
+	reportsFailure = regexp.MustCompile(`(?i)\b(?:reports?|shows?|gives?|had|has) (?:one|two|three|\d+) (?:test )?fail|\b(?:one|two|three) (?:of them |test )?(?:still )?fails?\b|\bfail(?:s|ed) again\b|\bstill fail`)
+)
+
+// crossedOut tells a line about tests that begins with a cross.
+func crossedOut(message string) bool {
+	if !strings.ContainsAny(message, "❌✗✘") {
+		return false
+	}
+	for line := range strings.Lines(message) {
+		line = strings.ToLower(strings.TrimLeft(line, " -*+\t"))
+		if strings.Contains(line, "test") && (strings.HasPrefix(line, "❌") || strings.HasPrefix(line, "✗") || strings.HasPrefix(line, "✘")) {
+			return true
+		}
+	}
+	return false
 }
 
 // mostClause is how many words of a clause are read together.

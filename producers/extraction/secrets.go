@@ -23,8 +23,11 @@ func SecretClass(text []byte) (rule string) {
 
 // SecretClassIn is SecretClass for the text of a file: the well-known examples of
 // documentation (keys that say EXAMPLE) do not count in a file of documentation.
-// A path of "" is no such file.
+// A path of "" is no such file. The text may stand in JSON, its quotes escaped.
 func SecretClassIn(path string, text []byte) (rule string) {
+	if escaped := []byte(`\"`); bytes.Contains(text, escaped) {
+		text = bytes.ReplaceAll(text[:min(len(text), mostScanned)], escaped, escaped[1:])
+	}
 	documentation := false
 	switch FileType(path) {
 	case "md", "mdx", "rst", "adoc", "txt", "html":

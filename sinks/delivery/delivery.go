@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,9 +123,8 @@ type Config struct {
 	Worker string
 	// Topics to load; default Topics.
 	Topics []string
-	// Window is how long rows can wait: the store takes no older ones, or a topic
-	// keeps them no longer. The sink raises the alarm when it lags behind by half
-	// of it. 0 = as long as you like.
+	// Window is how far back rows may lie that the store takes; the sink raises
+	// the alarm when it lags behind by half of it. 0 = as far as you like.
 	Window time.Duration
 	// InFlight is how many batches are sent at a time, at most; default 4. The
 	// critical lane has as many of its own.
@@ -298,11 +296,12 @@ func newWorker(c Config) *worker {
 	return w
 }
 
-// lanes of a topic, the critical one first.
+// lanes of a topic.
 func lanes(topic string) []schemas.Lane {
-	lanes := broker.Lanes(topic)
-	slices.Reverse(lanes)
-	return lanes
+	if broker.TwoLanes(topic) {
+		return []schemas.Lane{schemas.LaneCritical, schemas.LaneNormal}
+	}
+	return []schemas.Lane{schemas.LaneNormal}
 }
 
 // hold loads the lanes of a partition until ctx ends, or the claim is lost.

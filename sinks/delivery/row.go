@@ -22,7 +22,7 @@ type Row struct {
 	// earlier. The retraction stays beside the version that it takes back, for it
 	// repeats that row.
 	At int64
-	// The one that is set.
+	// Enriched, Finding, Task, Spend or DeadLetter: the one that is set.
 	Enriched   *schemas.Enriched
 	Finding    *schemas.Finding
 	Task       *schemas.Task

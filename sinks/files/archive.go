@@ -16,7 +16,7 @@ import (
 )
 
 // ArchiveTopics are the topics that an archive can hold.
-var ArchiveTopics = append([]string{broker.Events}, delivery.Topics...)
+var ArchiveTopics = []string{broker.Events, broker.Enriched, broker.Findings, broker.Tasks, broker.Spend, broker.DeadLetters}
 
 // ArchiveName is the file by which the folder of an archive is known: its
 // checkpoint.
@@ -344,8 +344,8 @@ func (a *archive) Close() error {
 	return errors.Join(errs...)
 }
 
-// occurredAt is the time of a row that Rows goes by: occurred_at, of a finding or
-// task first_seen, of spend pane_start.
+// occurredAt is the time of a row that Rows goes by: occurred_at, of a finding
+// or a task first_seen, of spend pane_start.
 func occurredAt(r *delivery.Row) int64 {
 	switch {
 	case r.Enriched != nil:

@@ -159,7 +159,7 @@ func (b *logs) sayFrame(t testing.TB, log broker.Log, header schemas.RowHeader, 
 		f := schemas.TaskFrame{Header: header}
 		for range rows {
 			name, id := name()
-			f.Rows = append(f.Rows, schemas.Task{RowId: id, TaskId: name, FirstSeen: b.at - 7e6, LastSeen: b.at})
+			f.Rows = append(f.Rows, schemas.Task{RowId: id, TaskId: name, FirstSeen: b.at - 7e6})
 		}
 		payload = f.AppendMessage(nil)
 	case broker.Spend:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
 	"github.com/flightlog/flightlog/sinks/delivery"
 )
 
@@ -107,8 +108,9 @@ func (r *rows) Close() error {
 func logsOf(topics []string, partitions int) (logs []broker.Log) {
 	for _, topic := range topics {
 		for p := range partitions {
-			for _, lane := range broker.Lanes(topic) {
-				logs = append(logs, broker.Log{Topic: topic, Partition: p, Lane: lane})
+			logs = append(logs, broker.Log{Topic: topic, Partition: p})
+			if broker.TwoLanes(topic) {
+				logs = append(logs, broker.Log{Topic: topic, Partition: p, Lane: schemas.LaneCritical})
 			}
 		}
 	}

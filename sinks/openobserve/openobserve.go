@@ -185,8 +185,7 @@ func (s *Sink) AppendRow(b []byte, topic string, row *delivery.Row) []byte {
 	case row.Finding != nil:
 		b = appendFinding(b, row.Finding)
 	case row.Task != nil:
-		b = appendFlat(append(b, '{'), "", row.Task.AppendJSON(nil))
-		b = append(b, '}')
+		b = append(appendFlat(append(b, '{'), "", row.Task.AppendJSON(nil)), '}')
 	case row.Spend != nil:
 		b = row.Spend.AppendJSON(b)
 	default:

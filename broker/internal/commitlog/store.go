@@ -11,9 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 // How [Chain.Append] fails beside the errors of package broker. Nothing was
@@ -66,7 +66,8 @@ type Store interface {
 
 // CheckLog tells what is wrong with the name of a log in an installation with a
 // number of partitions: every topic has as many but config, which has one, and
-// the lanes that broker.Lanes names. The error wraps broker.ErrNotProvisioned.
+// only topics with [broker.TwoLanes] have a critical lane. The error wraps
+// broker.ErrNotProvisioned.
 func CheckLog(l broker.Log, partitions int) error {
 	if l.Topic == broker.Config {
 		partitions = 1
@@ -76,7 +77,7 @@ func CheckLog(l broker.Log, partitions int) error {
 		return fmt.Errorf("no topic %q: %w", l.Topic, broker.ErrNotProvisioned)
 	case l.Partition < 0 || l.Partition >= partitions:
 		return fmt.Errorf("partition %d of %d: %w", l.Partition, partitions, broker.ErrNotProvisioned)
-	case !slices.Contains(broker.Lanes(l.Topic), l.Lane):
+	case l.Lane != schemas.LaneNormal && (l.Lane != schemas.LaneCritical || !broker.TwoLanes(l.Topic)):
 		return fmt.Errorf("%s has no lane %d (%s): %w", l.Topic, l.Lane, l.Lane, broker.ErrNotProvisioned)
 	}
 	return nil
