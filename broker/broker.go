@@ -27,6 +27,7 @@ const (
 	Spend       = "spend"        // increments of window panes
 	TaskFacts   = "task-facts"   // internal: what a session contributes to a task; two lanes
 	SpendDeltas = "spend-deltas" // internal: what a commit adds to spend; two lanes
+	ChangeFacts = "change-facts" // internal: commits and pull requests of sessions, and what the forge tells; two lanes
 	Closed      = "closed"       // internal: state that was archived, to come back by a reload
 	Config      = "config"       // every version of rules, prices and directory; one partition
 )
@@ -34,7 +35,7 @@ const (
 // TwoLanes tells a topic that has a critical lane besides the normal one.
 func TwoLanes(topic string) bool {
 	switch topic {
-	case Events, Findings, TaskFacts, SpendDeltas:
+	case Events, Findings, TaskFacts, SpendDeltas, ChangeFacts:
 		return true
 	}
 	return false
@@ -42,7 +43,11 @@ func TwoLanes(topic string) bool {
 
 // Internal tells a topic that only processors read.
 func Internal(topic string) bool {
-	return topic == TaskFacts || topic == SpendDeltas || topic == Closed
+	switch topic {
+	case TaskFacts, SpendDeltas, ChangeFacts, Closed:
+		return true
+	}
+	return false
 }
 
 // The three ways in which a broker call fails. Every error of an

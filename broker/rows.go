@@ -11,15 +11,9 @@ import (
 
 // rowFrames are the topics that hold frames of rows: for each the schemas of
 // row and frame, and how the head of such a frame is read.
-var rowFrames = map[string]struct {
-	row, fingerprint uint64
-	header           func(message []byte) (schemas.RowHeader, error)
-}{
-	Enriched: {schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
-		var f schemas.EnrichedFrame
-		err := f.DecodeMessage(message)
-		return f.Header, err
-	}},
+var rowFrames = map[string]frames{
+	Enriched:    enrichedFrames,
+	ChangeFacts: enrichedFrames,
 	Findings: {schemas.FindingFingerprint, schemas.FindingFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.FindingFrame
 		err := f.DecodeMessage(message)
@@ -56,6 +50,17 @@ var rowFrames = map[string]struct {
 		return f.Header, err
 	}},
 }
+
+type frames struct {
+	row, fingerprint uint64
+	header           func(message []byte) (schemas.RowHeader, error)
+}
+
+var enrichedFrames = frames{schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+	var f schemas.EnrichedFrame
+	err := f.DecodeMessage(message)
+	return f.Header, err
+}}
 
 // RowTopics are the topics that hold frames of rows, in order of name.
 func RowTopics() []string { return slices.Sorted(maps.Keys(rowFrames)) }

@@ -47,7 +47,7 @@ func outputsInOrder(b *bench) {
 
 func outputsToLanes(b *bench) {
 	w := b.acquire(b, "worker")
-	all := []broker.Log{findings, urgent, closed, enriched, deadLetters, tasks, spend, taskFacts, spendDeltas,
+	all := []broker.Log{findings, urgent, closed, enriched, deadLetters, tasks, spend, taskFacts, spendDeltas, changeFacts,
 		{Topic: broker.TaskFacts, Partition: 3, Lane: schemas.LaneCritical}, {Topic: broker.SpendDeltas, Partition: 2}}
 	for _, topic := range broker.RowTopics() {
 		if !slices.ContainsFunc(all, func(of broker.Log) bool { return of.Topic == topic }) {

@@ -21,6 +21,7 @@ var (
 	tasks       = broker.Log{Topic: broker.Tasks, Partition: 3}
 	spend       = broker.Log{Topic: broker.Spend, Partition: 2}
 	taskFacts   = broker.Log{Topic: broker.TaskFacts, Partition: 3}
+	changeFacts = broker.Log{Topic: broker.ChangeFacts, Partition: 1}
 	spendDeltas = broker.Log{Topic: broker.SpendDeltas, Partition: 2, Lane: schemas.LaneCritical}
 )
 
@@ -29,7 +30,7 @@ func row(to broker.Log, number int) []byte {
 	var id schemas.Id
 	binary.BigEndian.PutUint64(id[:], uint64(number))
 	switch to.Topic {
-	case broker.Enriched:
+	case broker.Enriched, broker.ChangeFacts:
 		return (&schemas.Enriched{RowId: id, Sign: 1, Repo: "example.org/flight/log"}).AppendAvro(nil)
 	case broker.Findings:
 		return (&schemas.Finding{RowId: id, Sign: 1, Kind: "loop"}).AppendAvro(nil)
@@ -62,7 +63,7 @@ func (b *bench) decode(from broker.Log, message []byte) frame {
 	var numbers []int // of rows without an id
 	var header schemas.RowHeader
 	switch from.Topic {
-	case broker.Enriched:
+	case broker.Enriched, broker.ChangeFacts:
 		var f schemas.EnrichedFrame
 		b.must(f.DecodeMessage(message))
 		header = f.Header

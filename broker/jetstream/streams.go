@@ -179,7 +179,7 @@ func (b *Broker) layout() []stream {
 		switch topic {
 		case broker.Closed:
 			age, asked = ClosedAge, layout.ClosedAge
-		case broker.TaskFacts, broker.SpendDeltas:
+		case broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts:
 			age, asked = InternalAge, 0
 		}
 		streams = append(streams, stream{jetstream.StreamConfig{

@@ -99,6 +99,10 @@ func rowKey(topic string, row []byte) ([]byte, error) {
 			return []byte(r.SessionId), err
 		}
 		return []byte(r.Repo), err
+	case broker.ChangeFacts:
+		var r schemas.Enriched
+		_, err = r.DecodeAvro(row)
+		return []byte(r.Repo), err
 	case broker.Findings:
 		var r schemas.Finding
 		_, err = r.DecodeAvro(row)
@@ -131,7 +135,7 @@ func rowKey(topic string, row []byte) ([]byte, error) {
 func unpack(topic string, payload []byte) (header schemas.RowHeader, rows [][]byte) {
 	var err error
 	switch topic {
-	case broker.Enriched:
+	case broker.Enriched, broker.ChangeFacts:
 		var f schemas.EnrichedFrame
 		err = f.DecodeMessage(payload)
 		header, rows = f.Header, encode(f.Rows, (*schemas.Enriched).AppendAvro)

@@ -45,6 +45,7 @@ func TestRowsAreSingleRecordsThatOthersCanRead(t *testing.T) {
 		{Topic: broker.Tasks, Rows: [][]byte{task.AppendAvro(nil)}},
 		{Topic: broker.Spend, Rows: [][]byte{increment.AppendAvro(nil)}},
 		{Topic: broker.TaskFacts, Rows: [][]byte{fact.AppendAvro(nil)}},
+		{Topic: broker.ChangeFacts, Rows: [][]byte{(&schemas.Enriched{SessionId: "one", Kind: schemas.KindCommit, Repo: "example.org/a/repo"}).AppendAvro(nil)}},
 		{Topic: broker.SpendDeltas, Lane: schemas.LaneCritical, Rows: [][]byte{delta.AppendAvro(nil)}},
 	} {
 		out.Schema = int64(broker.RowSchema(out.Topic))
@@ -62,6 +63,7 @@ func TestRowsAreSingleRecordsThatOthersCanRead(t *testing.T) {
 		"enriched/1": {"one", "two"}, "enriched/2": {"example.org/a/repo"}, "findings.critical/0": {"a subject"},
 		"deadletters/0": {""}, "closed/0": {"a key"}, "tasks/0": {"FL-1"}, "task-facts/0": {"FL-2"},
 		"spend/0": {"repo\x00example.org/a/repo"}, "spend-deltas.critical/0": {"user\x00ada"},
+		"change-facts/0": {"example.org/a/repo"},
 	} {
 		name, partition, _ := strings.Cut(topic, "/")
 		var keys []string
@@ -103,6 +105,7 @@ func TestRowsAreReadAsFramesWithWhatTheirHeadersSay(t *testing.T) {
 		broker.TaskFacts:   (&schemas.TaskFact{SessionId: "one"}).AppendAvro(nil),
 		broker.Spend:       (&schemas.Spend{Value: "one"}).AppendAvro(nil),
 		broker.SpendDeltas: (&schemas.SpendDelta{Value: "one"}).AppendAvro(nil),
+		broker.ChangeFacts: (&schemas.Enriched{Repo: "one"}).AppendAvro(nil),
 	}
 	for _, topic := range broker.RowTopics() {
 		to := broker.Log{Topic: topic}

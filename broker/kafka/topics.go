@@ -67,7 +67,7 @@ type Layout struct {
 	// CompactionLag is how long every position record and every version of the
 	// state stays in the changelogs; default: the cluster's, 0 if it has none.
 	CompactionLag time.Duration
-	// Processors that have a state; default: sessions, tasks, spend.
+	// Processors that have a state; default: sessions, changes, tasks, spend.
 	Processors []string
 }
 
@@ -97,7 +97,7 @@ func (l *Layout) problems() []error {
 
 // defaultProcessors are those of this release. Two bear the names of the topics
 // that they write.
-var defaultProcessors = []string{"sessions", "tasks", "spend"}
+var defaultProcessors = []string{"sessions", "changes", "tasks", "spend"}
 
 // topic is what Provision makes of one topic. keep is what an existing one has
 // to be changed to; the rest is for a new one only.
@@ -146,7 +146,7 @@ func (c *Config) topics(partitions, replicas int) []topic {
 		switch rows {
 		case broker.Closed:
 			set, otherwise = c.Layout.ClosedAge, ClosedAge
-		case broker.TaskFacts, broker.SpendDeltas:
+		case broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts:
 			set, otherwise = 0, InternalAge
 		}
 		aged(c.topic(rows), set, otherwise)

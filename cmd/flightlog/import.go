@@ -37,12 +37,15 @@ func importCommand() *cobra.Command {
 	var o importOptions
 	c := &cobra.Command{
 		Use:   "import PATH...",
-		Short: "Read recorded sessions: transcripts, hooks, OTLP",
+		Short: "Read recorded sessions: transcripts, hooks, OTLP; and events of a forge and CI",
 		Long: `Reads sessions that were recorded before and brings them through the pipeline.
 
 PATH is a transcript (*.jsonl), a folder of them such as ~/.claude/projects, or a
 folder with hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson
-and projects/, or an archive of 'flightlog sink files' (its events; docs/archive.md).
+and projects/, or an archive of 'flightlog sink files' (its events; docs/archive.md),
+or events.ndjson, *.events.ndjson: events in the JSON form of their schema, such as
+what a forge and CI tell of pushes, pull requests, checks and deployments
+(docs/changes.md).
 What it cannot read becomes a dead letter with file and line.
 
 It ends when every session that it brought has its final rows. The same input
@@ -54,6 +57,7 @@ and do not import the sessions again without the flag, for a fact would then
 take its times from either. It reads the input twice.`,
 		Example: `  flightlog import ~/.claude/projects --out rows
   flightlog import recordings/success --json
+  flightlog import forge.events.ndjson
   flightlog import recordings --data demo --shift-to-now`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -86,7 +90,7 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 		return err
 	}
 	if len(sources) == 0 {
-		return fmt.Errorf("nothing to import under %q: no transcripts (*.jsonl), hooks.ndjson or otlp-*.ndjson", paths)
+		return fmt.Errorf("nothing to import under %q: no transcripts (*.jsonl), hooks.ndjson, otlp-*.ndjson or events.ndjson", paths)
 	}
 	in, err := o.open(ctx)
 	if err != nil {
@@ -176,7 +180,7 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 			return nil, cause(ctx, err)
 		}
 	}
-	result, err := summarize(ctx, in.broker, f.all)
+	result, err := summarize(ctx, in.broker, f.all, f.facts)
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
@@ -248,8 +252,9 @@ func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) erro
 			return fmt.Errorf("cannot see partition %d come to its end: %w", p, err)
 		}
 	}
-	// What sessions told the other processors is in their inputs now.
-	for _, next := range [...]struct{ processor, input string }{{"tasks", broker.TaskFacts}, {"spend", broker.SpendDeltas}} {
+	// What sessions told the other processors is in their inputs now, and what
+	// changes told tasks is before tasks is looked at.
+	for _, next := range [...]struct{ processor, input string }{{"changes", broker.ChangeFacts}, {"tasks", broker.TaskFacts}, {"spend", broker.SpendDeltas}} {
 		for p := range n {
 			input := broker.Log{Topic: next.input, Partition: p}
 			end, err := in.broker.End(ctx, input)

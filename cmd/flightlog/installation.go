@@ -20,6 +20,7 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/jetstream"
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/sessions"
 	"github.com/flightlog/flightlog/processors/spend"
@@ -242,7 +243,7 @@ func (in *installation) process(ctx context.Context, a *admin) error {
 
 // processors are those of the pipeline, sessions first.
 func processors() []engine.Processor {
-	return []engine.Processor{sessions.New(), tasks.NewProcessor(), spend.NewProcessor()}
+	return []engine.Processor{sessions.New(), changes.NewProcessor(), tasks.NewProcessor(), spend.NewProcessor()}
 }
 
 // tellStopped raises the alarm for a partition that is left alone.

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/sessions"
 	"github.com/flightlog/flightlog/processors/spend"
 	"github.com/flightlog/flightlog/processors/tasks"
@@ -51,7 +52,9 @@ func topics() []topic {
 			record: schemas.TaskFingerprint, message: schemas.TaskFrameFingerprint},
 		{Name: broker.Spend, Public: true, Holds: "increments of spend by minute, hour and day", Lanes: oneLane,
 			record: schemas.SpendFingerprint, message: schemas.SpendFrameFingerprint},
-		{Name: broker.TaskFacts, Holds: "what sessions contribute to tasks", Lanes: twoLanes,
+		{Name: broker.ChangeFacts, Holds: "commits and pull requests of sessions, and what the forge tells", Lanes: twoLanes,
+			record: schemas.EnrichedFingerprint, message: schemas.EnrichedFrameFingerprint, processor: changes.NewProcessor().Name()},
+		{Name: broker.TaskFacts, Holds: "what sessions and changes contribute to tasks", Lanes: twoLanes,
 			record: schemas.TaskFactFingerprint, message: schemas.TaskFactFrameFingerprint, processor: tasks.NewProcessor().Name()},
 		{Name: broker.SpendDeltas, Holds: "what commits of sessions add to spend", Lanes: twoLanes,
 			record: schemas.SpendDeltaFingerprint, message: schemas.SpendDeltaFrameFingerprint, processor: spend.NewProcessor().Name()},

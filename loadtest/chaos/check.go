@@ -12,6 +12,7 @@ import (
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/loadtest/reference"
 	"github.com/flightlog/flightlog/loadtest/replay"
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/sessions"
 	"github.com/flightlog/flightlog/processors/spend"
@@ -40,7 +41,7 @@ func (r *run) check(ctx context.Context, b broker.Broker, expected []*replay.Exp
 	if err != nil {
 		return err
 	}
-	for _, p := range []engine.Processor{tasks.NewProcessor(), spend.NewProcessor()} {
+	for _, p := range []engine.Processor{changes.NewProcessor(), tasks.NewProcessor(), spend.NewProcessor()} {
 		other, err := verify.Run(ctx, b, verify.Options{Processor: p.Name(), Input: engine.InputOf(p), Folds: map[int64]engine.Processor{p.Version(): p}, Settled: true})
 		if err != nil {
 			return err

@@ -138,7 +138,7 @@ func (w *watch) appended(ctx context.Context, partition int, s schemas.Slice, at
 
 // lag is how many lanes of all processors have messages that no commit holds.
 func (w *watch) lag(ctx context.Context) (lanes int, err error) {
-	for name, input := range map[string]string{processor: broker.Events, "tasks": broker.TaskFacts, "spend": broker.SpendDeltas} {
+	for name, input := range map[string]string{processor: broker.Events, "changes": broker.ChangeFacts, "tasks": broker.TaskFacts, "spend": broker.SpendDeltas} {
 		for p := range w.partitions {
 			c, err := w.broker.LastCommit(ctx, name, p)
 			if err != nil {

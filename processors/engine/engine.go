@@ -73,7 +73,7 @@ func (NoEvents) SourceEnd(schemas.Id) {}
 func (NoEvents) Restate(Restatement) {}
 
 // inputs are the topics that processors read; all have two lanes.
-var inputs = []string{broker.Events, broker.TaskFacts, broker.SpendDeltas}
+var inputs = []string{broker.Events, broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts}
 
 // InputOf is the topic that a processor reads.
 func InputOf(p Processor) string {

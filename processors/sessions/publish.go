@@ -251,7 +251,9 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 	if f.row != nil {
 		last.Sign, last.Version, last.EventId = -1, f.version, f.cause
 		last.RowId = schemas.RowID(last.Generation, f.key, f.version, -1)
-		x.tx.Emit(broker.Enriched, last.AppendAvro(nil))
+		back := last.AppendAvro(nil)
+		x.tx.Emit(broker.Enriched, back)
+		x.tellChanges(last, back)
 		f.row = nil
 	}
 	if ok {
@@ -259,6 +261,7 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 		row.RowId = schemas.RowID(row.Generation, f.key, f.version, 1)
 		f.row = row.AppendAvro(make([]byte, 0, 512))
 		x.tx.Emit(broker.Enriched, f.row)
+		x.tellChanges(row, f.row)
 	}
 }
 

@@ -141,11 +141,11 @@ const maxAhead = 5 * 60e6
 
 // Event implements engine.Fold.
 func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
-	if e.SessionId == "" {
-		return engine.Passed, nil
-	}
 	if err := validate(e); err != nil {
 		return 0, err
+	}
+	if e.SessionId == "" {
+		return x.observed(org, e)
 	}
 	if err := x.recall(org, e.SessionId); err != nil {
 		return 0, err

@@ -2,10 +2,12 @@ package tasks
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/engine"
@@ -13,8 +15,9 @@ import (
 )
 
 // Processor keeps the record of every task and says it as signed rows on the
-// topic tasks. Its input is what sessions contribute, each contribution whole; the
-// later one of a session replaces the earlier. Its fold is pure.
+// topic tasks. Its input is what sessions and changes contribute, each contribution
+// whole; the later one of a session or change replaces the earlier. Its fold is
+// pure.
 type Processor struct{}
 
 // NewProcessor makes the processor.
@@ -40,7 +43,7 @@ const (
 	restAt     = 30 * 60e6   // the outcome may change that long after the last fact, µs
 	abandonAt  = 7 * 86400e6 // and then
 	closeAfter = 8 * 86400e6 // without arrivals: it leaves the state
-	// maxSessions bounds a record. Of more, those that were active first are forgotten,
+	// maxSessions bounds a record, changes counted. Of more, those that were active first are forgotten,
 	// and the record says less than it did.
 	maxSessions = 100
 )
@@ -55,7 +58,7 @@ type fold struct {
 
 // record is a task in the state.
 type record struct {
-	contributions []given // by session
+	contributions []given // by source
 	row           []byte  // last published +1 row, encoded
 	version       int64
 	published     int64 // append time, µs
@@ -65,8 +68,8 @@ type record struct {
 }
 
 type given struct {
-	session string
-	fact    []byte
+	source string // session, or change
+	fact   []byte
 }
 
 func recordKey(id schemas.Id) string { return string(recordKind) + string(id[:]) }
@@ -79,8 +82,8 @@ func (x *fold) Frame(payload []byte) error {
 	}
 	for i := range frame.Rows {
 		f := &frame.Rows[i]
-		if f.SessionId == "" || f.Task.TaskId == "" {
-			return fmt.Errorf("%w: no session or task", engine.ErrInvalid)
+		if sourceOf(f) == "" || f.Task.TaskId == "" {
+			return fmt.Errorf("%w: no session or change, or no task", engine.ErrInvalid)
 		}
 		id := schemas.TaskKey(f.Task.Org, f.Task.TaskId)
 		if r := x.open[id]; r != nil && !r.gone {
@@ -100,23 +103,25 @@ func (x *fold) Frame(payload []byte) error {
 	return nil
 }
 
-// add replaces what a session contributes; one without sessions withdraws it.
+// sourceOf is what contributes.
+func sourceOf(f *schemas.TaskFact) string { return cmp.Or(f.ChangeId, f.SessionId) }
+
+// add replaces what a session or change contributes; one of nothing withdraws it.
 func (x *fold) add(f *schemas.TaskFact) {
 	r := x.record(schemas.TaskKey(f.Task.Org, f.Task.TaskId), true)
 	now := x.tx.Now()
 	r.arrived, r.changed = now, true
-	i, found := slices.BinarySearchFunc(r.contributions, f.SessionId, func(c given, s string) int {
-		return bytes.Compare([]byte(c.session), []byte(s))
-	})
+	i, found := slices.BinarySearchFunc(r.contributions, sourceOf(f), func(c given, s string) int { return cmp.Compare(c.source, s) })
+	empty := f.Task.Sessions == 0 && len(f.Task.Changes) == 0
 	switch {
-	case f.Task.Sessions == 0 && found:
+	case empty && found:
 		r.contributions = slices.Delete(r.contributions, i, i+1)
-	case f.Task.Sessions == 0:
+	case empty:
 		return
 	case found:
 		r.contributions[i].fact = f.AppendAvro(nil)
 	default:
-		r.contributions = slices.Insert(r.contributions, i, given{string([]byte(f.SessionId)), f.AppendAvro(nil)})
+		r.contributions = slices.Insert(r.contributions, i, given{strings.Clone(sourceOf(f)), f.AppendAvro(nil)})
 	}
 	if r.changedAt == 0 {
 		r.changedAt = now
@@ -153,11 +158,14 @@ func (x *fold) say(r *record) {
 		facts = append(facts, f)
 	}
 	if len(facts) > maxSessions {
-		slices.SortFunc(facts, func(a, b schemas.TaskFact) int { return int(min(1, max(-1, b.Task.LastSeen-a.Task.LastSeen))) })
+		slices.SortStableFunc(facts, func(a, b schemas.TaskFact) int { return cmp.Compare(activeAt(&b), activeAt(&a)) })
 		facts = facts[:maxSessions]
 		r.contributions = slices.DeleteFunc(r.contributions, func(c given) bool {
-			return !slices.ContainsFunc(facts, func(f schemas.TaskFact) bool { return f.SessionId == c.session })
+			return !slices.ContainsFunc(facts, func(f schemas.TaskFact) bool { return sourceOf(&f) == c.source })
 		})
+	}
+	if !slices.ContainsFunc(facts, ofSession) {
+		facts = nil // changes alone are no task
 	}
 	t := Combine(facts, x.tx.Now())
 	var last schemas.Task
@@ -189,6 +197,15 @@ func (x *fold) say(r *record) {
 	t.RowId = schemas.RowID(t.Generation, key, r.version, 1)
 	r.row = t.AppendAvro(nil)
 	x.tx.Emit(broker.Tasks, r.row)
+}
+
+// activeAt is the last time of a contribution.
+func activeAt(f *schemas.TaskFact) (at int64) {
+	at = f.Task.LastSeen
+	for i := range f.Task.Changes {
+		at = max(at, f.Task.Changes[i].At)
+	}
+	return at
 }
 
 // due is when the task wants to be looked at: to be said, when its outcome may be
@@ -262,7 +279,7 @@ func (r *record) encode() []byte {
 	b = binary.AppendUvarint(b, schemas.TaskFactFingerprint)
 	b = binary.AppendUvarint(b, uint64(len(r.contributions)))
 	for _, c := range r.contributions {
-		text([]byte(c.session))
+		text([]byte(c.source))
 		text(c.fact)
 	}
 	return b
@@ -304,7 +321,7 @@ func (r *record) decode(b []byte) error {
 	}
 	writer := number()
 	for n := number(); n > 0 && !bad; n-- {
-		c := given{session: string(text())}
+		c := given{source: string(text())}
 		if c.fact, wrong = schemas.Resolve(writer, schemas.TaskFactFingerprint, text()); wrong != nil {
 			err = wrong
 		}

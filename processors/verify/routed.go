@@ -40,6 +40,10 @@ func readFrame(of broker.Log, m broker.Message) (f *frame, err error) {
 		var d schemas.EnrichedFrame
 		err = d.DecodeMessage(m.Payload)
 		f.RowHeader, f.facts, f.rows = d.Header, d.Rows, encoded(d.Rows)
+	case broker.ChangeFacts:
+		var d schemas.EnrichedFrame
+		err = d.DecodeMessage(m.Payload)
+		f.RowHeader, f.rows = d.Header, encoded(d.Rows)
 	case broker.Findings:
 		var d schemas.FindingFrame
 		err = d.DecodeMessage(m.Payload)

@@ -17,6 +17,7 @@ func TestAFrameOfEveryTopicOfRowsIsRead(t *testing.T) {
 		broker.DeadLetters: (&schemas.DeadLetter{Reason: "invalid"}).AppendAvro(nil),
 		broker.Closed:      (&schemas.Closed{Last: true}).AppendAvro(nil),
 		broker.TaskFacts:   (&schemas.TaskFact{SessionId: "s"}).AppendAvro(nil),
+		broker.ChangeFacts: (&schemas.Enriched{Sign: 1}).AppendAvro(nil),
 		broker.SpendDeltas: (&schemas.SpendDelta{Value: "v"}).AppendAvro(nil),
 	} {
 		f, err := readFrame(broker.Log{Topic: topic}, broker.Message{Payload: broker.AppendRows(nil, topic, &header, [][]byte{row})})

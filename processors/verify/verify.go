@@ -256,7 +256,7 @@ func rowLogs(partition int) []broker.Log {
 // all of the topics that lead to other processors.
 func (p *partition) rowLogs() []broker.Log {
 	logs := rowLogs(p.number)
-	for _, topic := range [...]string{broker.TaskFacts, broker.SpendDeltas} {
+	for _, topic := range [...]string{broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts} {
 		for q := range p.partitions {
 			if q != p.number {
 				logs = append(logs, broker.Log{Topic: topic, Partition: q})
