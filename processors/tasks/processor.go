@@ -126,6 +126,9 @@ func (x *fold) add(f *schemas.TaskFact) {
 	if r.changedAt == 0 {
 		r.changedAt = now
 	}
+	if f.ChangeId != "" {
+		r.published = 0 // what the forge tells is rare, and is said at once
+	}
 }
 
 // Due implements engine.Fold.
