@@ -83,6 +83,12 @@ func (r *run) check(ctx context.Context, b broker.Broker, expected []*replay.Exp
 		for _, d := range differences {
 			r.violate("%s: %s", e.Org, d)
 		}
+		if differences, err = checkForge(ctx, b, e.Org); err != nil {
+			return err
+		}
+		for _, d := range differences {
+			r.violate("%s", d)
+		}
 	}
 	return r.countReloads(ctx, b)
 }

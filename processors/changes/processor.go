@@ -45,7 +45,6 @@ const (
 	nodeKeys = 'n' // n with H(org, repo, kind, name): the facts that name something
 	markKind = 'j' // j with H(org, fact_key): the fact is to be judged
 
-	closeAfter = 8 * 86400e6 // without arrivals a record leaves the state, µs
 	maxSteps   = 4           // from a fact to the last one that it may concern
 	maxAtNode  = 256         // facts of one node; of more the first that came
 	maxSpread  = 1024        // facts that one fact may concern
