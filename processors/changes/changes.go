@@ -121,7 +121,9 @@ func nodesOf(r *schemas.Enriched) (nodes []node) {
 	case schemas.KindPush:
 		branch()
 	case schemas.KindPullRequest:
-		add(at(r, ofPull, r.ChangeId))
+		if schemas.MadePullRequest(r.Detail) {
+			add(at(r, ofPull, r.ChangeId))
+		}
 	case schemas.KindForgePush:
 		add(at(r, ofCommit, stem(r.CommitId)))
 		add(at(r, ofPatch, r.PatchId))
@@ -349,27 +351,53 @@ func landed(r *schemas.Enriched) bool {
 
 // reverted is what took a change back that had landed, nil if nothing did that
 // stands itself.
-func (x linker) reverted(r *schemas.Enriched, depth int) *schemas.Enriched {
-	if depth > maxDepth || !landed(r) {
-		return nil
+func (x linker) reverted(r *schemas.Enriched) *schemas.Enriched {
+	type place struct {
+		fact  schemas.Id
+		depth int
 	}
-	names := []string{r.CommitId}
-	if r.Kind == schemas.KindForgePullRequest {
-		names = []string{r.ChangeId, cmp.Or(r.MergeCommitId, r.CommitId)}
-	}
-	for _, name := range names {
-		at := revertNode(r, name)
-		if at.name == "" {
-			continue
+	known := map[place]*schemas.Enriched{} // many may take back the same
+	var by func(r *schemas.Enriched, depth int) *schemas.Enriched
+	by = func(r *schemas.Enriched, depth int) (back *schemas.Enriched) {
+		if depth > maxDepth || !landed(r) {
+			return nil
 		}
-		for _, f := range x.facts(at) {
-			same := f.Reverts == name || !strings.Contains(name, "#") && sameCommit(f.Reverts, name)
-			if same && f.FactKey != r.FactKey && landed(f) && x.reverted(f, depth+1) == nil {
-				return f
+		at := place{r.FactKey, depth}
+		if back, ok := known[at]; ok {
+			return back
+		}
+		defer func() { known[at] = back }()
+		for _, name := range x.namesToRevert(r) {
+			node := revertNode(r, name)
+			if node.name == "" {
+				continue
+			}
+			for _, f := range x.facts(node) {
+				same := f.Reverts == name || !strings.Contains(name, "#") && sameCommit(f.Reverts, name)
+				if same && f.FactKey != r.FactKey && landed(f) && by(f, depth+1) == nil {
+					return f
+				}
 			}
 		}
+		return nil
 	}
-	return nil
+	return by(r, 0)
+}
+
+// namesToRevert are those by which what has landed can be taken back: the number
+// of a pull request and the commit of its merge, of a commit those of its pull
+// request, too.
+func (x linker) namesToRevert(r *schemas.Enriched) (names []string) {
+	if r.Kind == schemas.KindForgePullRequest {
+		return []string{r.ChangeId, cmp.Or(r.MergeCommitId, r.CommitId)}
+	}
+	names = []string{r.CommitId}
+	for _, pull := range x.forgePulls(r) {
+		if landed(pull) {
+			names = append(names, x.namesToRevert(pull)...)
+		}
+	}
+	return names
 }
 
 // change is how a pull request stands, or a commit that landed without one; false
@@ -380,7 +408,7 @@ func (x linker) change(r *schemas.Enriched) (c schemas.TaskChange, ok bool) {
 	switch {
 	case r.Kind == schemas.KindForgePullRequest:
 		commits = append(commits, r.MergeCommitId)
-	case !landed(r) || x.ofPull(r):
+	case !landed(r) || len(x.forgePulls(r)) > 0:
 		return c, false
 	default:
 		c.ChangeId = r.Repo + "@" + r.CommitId
@@ -389,7 +417,7 @@ func (x linker) change(r *schemas.Enriched) (c schemas.TaskChange, ok bool) {
 	switch {
 	case landed(r):
 		c.State = schemas.ChangeStateMerged
-		if by := x.reverted(r, 0); by != nil {
+		if by := x.reverted(r); by != nil {
 			c.State = schemas.ChangeStateReverted
 			c.Evidence = append(c.Evidence, by.FactKey)
 		}
@@ -400,16 +428,16 @@ func (x linker) change(r *schemas.Enriched) (c schemas.TaskChange, ok bool) {
 	return c, true
 }
 
-// ofPull tells a commit that belongs to a pull request that the forge tells of.
-func (x linker) ofPull(r *schemas.Enriched) bool {
+// forgePulls are the pull requests of a commit that the forge tells of.
+func (x linker) forgePulls(r *schemas.Enriched) (pulls []*schemas.Enriched) {
 	for _, id := range x.pullsAt(r) {
 		for _, f := range x.facts(node{r.Org, repoOf(id, r), ofPull, id}) {
 			if f.Kind == schemas.KindForgePullRequest {
-				return true
+				pulls = append(pulls, f)
 			}
 		}
 	}
-	return false
+	return pulls
 }
 
 // checks counts the checks and deployments of some commits, a check by its name

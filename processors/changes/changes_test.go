@@ -44,6 +44,13 @@ func opened(task string, hours int64, number int) *schemas.Enriched {
 	return did(schemas.KindPullRequest, task, hours, func(r *schemas.Enriched) { r.ChangeId, r.Detail = pullID(number), "created" })
 }
 
+// reviewed is what a session did with a pull request that it did not make.
+func reviewed(task string, hours int64, number int, operation string) *schemas.Enriched {
+	r := opened(task, hours, number)
+	r.Detail, r.FactKey = operation, schemas.FactKey(r.SessionId, r.Kind, schemas.PullRequestFact(r.ChangeId, operation))
+	return r
+}
+
 func pullID(number int) string { return fmt.Sprintf("%s#%d", repo, number) }
 
 // observed is an observation of the forge at an hour, as sessions hands it on.
@@ -84,6 +91,10 @@ func mergedAs(id string) func(*schemas.ArtifactBody) {
 
 func reverts(what string) func(*schemas.ArtifactBody) {
 	return func(a *schemas.ArtifactBody) { a.Reverts = what }
+}
+
+func ofPull(number int) func(*schemas.ArtifactBody) {
+	return func(a *schemas.ArtifactBody) { a.ChangeId = pullID(number) }
 }
 
 func push(id string, hours int64, more ...func(*schemas.ArtifactBody)) *schemas.Enriched {
@@ -236,6 +247,24 @@ var stories = map[string]struct {
 	"a revert that is reverted": {
 		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)), push(b, 30, reverts(m)), push(c, 40, reverts(b))},
 		[]string{"T: #1 merged by commit"}, []string{"forge_push none", "forge_push none"}},
+	"each takes back the one before it": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)), push(b, 30, reverts(pullID(1))),
+			onBranch("revert-2", pull(2, "merged", 40, c, mergedAs(m2), reverts(b))), push(m2, 40, ofPull(2)),
+			onBranch("revert-3", pull(3, "merged", 50, sha("fffffff1"), mergedAs(sha("fffffff2")), reverts(m2))), push(sha("fffffff2"), 50, ofPull(3), reverts(m2))},
+		[]string{"T: #1 reverted by commit"}, []string{"forge_pull_request none", "forge_pull_request none", "forge_push none", "forge_push none", "forge_push none"}},
+	"each takes back the one before it by number, and only its commit says so": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)),
+			onBranch("revert-2", pull(2, "merged", 30, c, mergedAs(m2))), push(m2, 30, reverts(pullID(1))),
+			onBranch("revert-3", pull(3, "merged", 40, sha("fffffff1"), mergedAs(sha("fffffff2")))), push(sha("fffffff2"), 40, reverts(pullID(2))),
+			push(b, 50, reverts(pullID(3)))},
+		[]string{"T: #1 reverted by commit"}, []string{"forge_pull_request none", "forge_pull_request none", "forge_push none", "forge_push none", "forge_push none"}},
+	"a revert whose pull request is reverted": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)),
+			onBranch("revert-2", pull(2, "merged", 30, c, mergedAs(m2))), push(m2, 30, reverts(m)), push(b, 40, reverts(pullID(2)))},
+		[]string{"T: #1 merged by commit"}, []string{"forge_pull_request none", "forge_push none", "forge_push none"}},
+	"reviewed and merged by an agent": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)), reviewed("U", 2, 1, "commented"), reviewed("U", 3, 1, "merged")},
+		[]string{"T: #1 merged by commit"}, nil},
 	"an abbreviated id that fits two commits": {
 		[]*schemas.Enriched{onBranch("main", commit("T", 1, "aaaaaaa")), push(a, 2), push(sha("aaaaaaa2"), 2)},
 		nil, []string{"forge_push ambiguous", "forge_push ambiguous"}},
@@ -304,6 +333,33 @@ func TestRowsTellTheSame(t *testing.T) {
 				t.Errorf("rows tell %q, the processor %q", again.said(), w.said())
 			}
 		})
+	}
+}
+
+// Many commits of a pull request that all take back the one before, many times
+// over, are looked at once each.
+func TestManyThatTakeBackTheSame(t *testing.T) {
+	const levels, commits = 9, 150
+	state := changes.NewState()
+	state.Add(opened("T", 1, 1))
+	for n := 1; n <= levels; n++ {
+		take := reverts("")
+		if n > 1 {
+			take = reverts(pullID(n - 1))
+		}
+		said := []*schemas.Enriched{pull(n, "merged", int64(n), sha(fmt.Sprintf("%07x", n)), take)}
+		for i := range commits {
+			said = append(said, push(sha(fmt.Sprintf("%07x", n*1000+i)), int64(n), ofPull(n), take))
+		}
+		for _, r := range said {
+			r.Version, r.Sign = 1, 1
+			state.Add(r)
+		}
+	}
+	for _, f := range state.Contributions() {
+		if f.ChangeId == pullID(1) && f.Task.Changes[0].State != schemas.ChangeStateMerged {
+			t.Errorf("%s is %s", f.ChangeId, f.Task.Changes[0].State)
+		}
 	}
 }
 

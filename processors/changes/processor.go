@@ -45,9 +45,9 @@ const (
 	nodeKeys = 'n' // n with H(org, repo, kind, name): the facts that name something
 	markKind = 'j' // j with H(org, fact_key): the fact is to be judged
 
-	maxSteps   = 4           // from a fact to the last one that it may concern
-	maxAtNode  = 256         // facts of one node; of more the first that came
-	maxSpread  = 1024        // facts that one fact may concern
+	maxSteps  = 6    // from a fact to the last one that it may concern
+	maxAtNode = 256  // facts of one node; of more the first that came
+	maxSpread = 1024 // facts that one fact may concern
 )
 
 // Observations of one fact that are kept: the last of each operation.
@@ -291,18 +291,22 @@ func (x *fold) Due(key string) error {
 }
 
 // concerned are the facts of the forge that may be linked or stand otherwise
-// because of a fact, itself among them.
+// because of a fact, itself among them: the nearest first.
 func (x *fold) concerned(f *fact) (found []string, err error) {
 	seen := map[string]bool{}
-	var look func(nodes []string, steps int) error
-	look = func(nodes []string, steps int) error {
-		for _, name := range nodes {
+	next := slices.Clone(f.nodes)
+	if r := f.now(); r != nil {
+		next = append(next, namesOf(concerns(r))...)
+	}
+	for range maxSteps {
+		var beyond []string
+		for _, name := range next {
 			if seen[name] {
 				continue
 			}
 			seen[name] = true
 			if err := x.recall(name); err != nil {
-				return err
+				return nil, err
 			}
 			m := load[members](x, name, false)
 			if m == nil {
@@ -315,31 +319,27 @@ func (x *fold) concerned(f *fact) (found []string, err error) {
 				}
 				seen[key] = true
 				if err := x.recall(key); err != nil {
-					return err
+					return nil, err
 				}
 				other := load[fact](x, key, false)
 				if other == nil {
 					continue
 				}
 				r := other.now()
-				if r != nil && OfForge(r.Kind) {
-					found = append(found, string(id[:]))
-				}
-				if r == nil || steps == maxSteps || r.Kind == schemas.KindCheckRun || r.Kind == schemas.KindDeployment {
+				if r == nil {
 					continue
 				}
-				if err := look(namesOf(concerns(r)), steps+1); err != nil {
-					return err
+				if OfForge(r.Kind) {
+					found = append(found, string(id[:]))
+				}
+				if r.Kind != schemas.KindCheckRun && r.Kind != schemas.KindDeployment {
+					beyond = append(beyond, namesOf(concerns(r))...)
 				}
 			}
 		}
-		return nil
+		next = beyond
 	}
-	names := slices.Clone(f.nodes)
-	if r := f.now(); r != nil {
-		names = append(names, namesOf(concerns(r))...)
-	}
-	return found, look(names, 1)
+	return found, nil
 }
 
 func namesOf(nodes []node) (names []string) {

@@ -135,7 +135,11 @@ func identity(e *schemas.Event) string {
 		return e.ToolUseId
 	case schemas.KindCommit:
 		return a.CommitId
-	case schemas.KindPullRequest, schemas.KindForgePullRequest:
+	case schemas.KindPullRequest:
+		if a.ChangeId != "" {
+			return schemas.PullRequestFact(a.ChangeId, a.Operation)
+		}
+	case schemas.KindForgePullRequest:
 		return a.ChangeId
 	case schemas.KindForgePush:
 		return and(a.CommitId, "@"+e.Branch)

@@ -82,6 +82,12 @@ func TestFactsOfTheForgeAreKnownByWhatTheyAre(t *testing.T) {
 	if opened.FactKey != merged.FactKey || opened.EventId == merged.EventId {
 		t.Error("two observations of a pull request are not two events of one fact")
 	}
+	made := parse(`"kind":"pull_request","session_id":"s","body":{"change_id":"h/o/n#4","operation":"created"}`)
+	linked := parse(`"kind":"pull_request","session_id":"s","body":{"change_id":"h/o/n#4"}`)
+	commented := parse(`"kind":"pull_request","session_id":"s","body":{"change_id":"h/o/n#4","operation":"commented"}`)
+	if made.FactKey != linked.FactKey || made.FactKey == commented.FactKey {
+		t.Error("that a session made a pull request, and that it commented on it, are not two facts")
+	}
 	onMain := parse(`"kind":"forge_push","branch":"main","body":{"commit_id":"abcdef1"}`)
 	onSide := parse(`"kind":"forge_push","branch":"side","body":{"commit_id":"abcdef1"}`)
 	if onMain.FactKey == onSide.FactKey {
