@@ -93,10 +93,20 @@ type stage struct {
 	spent time.Duration
 }
 
-func (s *stage) append(b *testing.B, payload []byte) {
+// fold folds some messages as a worker does that has found them waiting.
+func (s *stage) fold(b *testing.B, payloads [][]byte) {
 	began := spentCPU()
-	if err := s.h.Append(payload); err != nil {
-		b.Fatal(err)
+	s.h.Hold = true
+	for _, p := range payloads {
+		if err := s.h.Append(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for more := true; more; {
+		var err error
+		if more, err = s.h.Step(); err != nil {
+			b.Fatal(err)
+		}
 	}
 	s.spent += spentCPU() - began
 }
@@ -117,25 +127,24 @@ func BenchmarkProcessors(b *testing.B) {
 			{name: "spend", input: broker.SpendDeltas, h: engine.NewHarness(spend.NewProcessor(), now)},
 		}
 		all := append([]*stage{first}, next...)
-		hand := func(from *stage) {
-			for _, c := range from.h.Commits {
-				for _, o := range c.Outputs {
-					for _, to := range next {
-						if to.input == o.Topic && len(o.Rows) > 0 {
-							to.append(b, broker.AppendRows(nil, o.Topic, &schemas.RowHeader{Processor: from.name}, o.Rows))
+		n := 0
+		for together := range slices.Chunk(frames, 5) {
+			for _, s := range all {
+				s.h.Now = now + int64(n)*100*1e6/benchRate
+			}
+			n += len(together)
+			waiting := map[string][][]byte{}
+			first.fold(b, together)
+			for _, s := range all { // changes tells tasks
+				s.fold(b, waiting[s.input])
+				for _, c := range s.h.Commits {
+					for _, o := range c.Outputs {
+						if len(o.Rows) > 0 {
+							waiting[o.Topic] = append(waiting[o.Topic], broker.AppendRows(nil, o.Topic, &schemas.RowHeader{Processor: s.name}, o.Rows))
 						}
 					}
 				}
-			}
-			from.h.Commits = nil
-		}
-		for i, f := range frames {
-			for _, s := range all {
-				s.h.Now = now + int64(i)*100*1e6/benchRate
-			}
-			first.append(b, f)
-			for _, s := range all {
-				hand(s)
+				s.h.Commits = nil
 			}
 		}
 		runtime.GC()

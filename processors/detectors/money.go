@@ -22,28 +22,38 @@ type Spike struct {
 // Spike are the thresholds of spend_spike.
 func (s *Settings) Spike() Spike { return s.spike }
 
-// Judge tells whether an hour's money is a spike against those of the same hour on
-// earlier days, from their median on. while it is one already, half of the
-// deviations are enough (hysteresis). known is false while there are too few
-// samples to tell.
-func (s Spike) Judge(now int64, samples []int64, already bool) (spike bool, median int64, known bool) {
-	if len(samples) < s.Samples {
-		return false, 0, false
+// Baseline is what an hour usually costs: the median of the same hour on earlier
+// days, and a standard deviation by their median absolute deviation.
+type Baseline struct{ Samples, Median, Deviation int64 }
+
+// BaselineOf is that of the money of such hours.
+func BaselineOf(samples []int64) Baseline {
+	if len(samples) == 0 {
+		return Baseline{}
 	}
-	median = medianOf(samples)
+	median := medianOf(samples)
 	deviations := make([]int64, len(samples))
 	for i, v := range samples {
 		deviations[i] = max(v-median, median-v)
 	}
 	// 1.4826 * MAD estimates a standard deviation; a spender who is very steady still
 	// varies by a tenth.
-	deviation := max(medianOf(deviations)*14826/10000, median/10)
-	factor := s.Factor
-	floor := s.FloorNanoUsd
+	return Baseline{int64(len(samples)), median, max(medianOf(deviations)*14826/10000, median/10)}
+}
+
+// Judge tells whether an hour's money is a spike. while it is one already, half of
+// the deviations are enough (hysteresis). known is false while there are too few
+// samples to tell.
+func (s Spike) Judge(now int64, usual Baseline, already bool) (spike, known bool) {
+	if usual.Samples < int64(s.Samples) {
+		return false, false
+	}
+	factor, floor := s.Factor, s.FloorNanoUsd
 	if already {
 		factor, floor = max(1, factor/2), floor/2
 	}
-	return now-median > factor*deviation && now-median >= floor, median, true
+	more := now - usual.Median
+	return more > factor*usual.Deviation && more >= floor, true
 }
 
 func medianOf(values []int64) int64 {

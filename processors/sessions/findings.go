@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"github.com/flightlog/flightlog/processors/detectors"
@@ -291,26 +292,40 @@ func (x *fold) urgent(s *session, f *fact) bool {
 	return false
 }
 
-// eachRow calls each with the rows that stand, which are good until the next call
-// of it.
-func (x *fold) eachRow(s *session, each func(*fact, *schemas.Enriched)) {
+// eachRow calls each with the rows that stand and their facts' keys. The rows are
+// good until the next call of it.
+func (x *fold) eachRow(s *session, each func(schemas.Id, *schemas.Enriched)) {
 	if int64(cap(x.rows)) < s.facts {
 		x.rows = make([]schemas.Enriched, 0, 2*s.facts)
 	}
 	x.rows = x.rows[:0]
 	for i := range s.facts {
-		p := load[page](x, pageKey(s.id, i/pageSize), nil)
-		f := x.known(s, p.facts[i%pageSize])
-		if f.row == nil {
+		key := load[page](x, pageKey(s.id, i/pageSize), nil).facts[i%pageSize]
+		row := x.standing(s, key)
+		if len(row) == 0 {
 			continue
 		}
 		x.rows = x.rows[:len(x.rows)+1]
 		r := &x.rows[len(x.rows)-1]
-		if _, err := r.DecodeAvro(f.row); err != nil {
+		if _, err := r.DecodeAvro(row); err != nil {
 			panic(err)
 		}
-		each(f, r)
+		each(key, r)
 	}
+}
+
+// standing is the row of a fact that stands, by itself: a session has thousands.
+func (x *fold) standing(s *session, key schemas.Id) []byte {
+	record := factKey(s.id, key)
+	if f, ok := x.open[record]; ok {
+		return f.(*fact).row
+	}
+	value, _, _ := x.tx.Get(record)
+	row, err := rowOf(value)
+	if err != nil {
+		panic(fmt.Errorf("cannot read state record %q: %w", record[:1], err))
+	}
+	return row
 }
 
 // judge judges all rows of a session that has ended, whatever came late.
@@ -321,7 +336,10 @@ func (x *fold) judge(s *session) {
 		}
 	}
 	var all detectors.Session
-	x.eachRow(s, func(f *fact, r *schemas.Enriched) { all.Add(r, f.first, f.numbers[nEndedAt].value) })
+	x.eachRow(s, func(key schemas.Id, r *schemas.Enriched) {
+		f := x.known(s, key)
+		all.Add(r, f.first, f.numbers[nEndedAt].value)
+	})
 	found, attempts := all.Judge(x.rulesAt)
 	x.judged = true // what is said now is judged
 	for _, a := range attempts {

@@ -232,7 +232,7 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 		x.saying = false
 	}
 	if s.tasksAt == 0 {
-		s.tasksAt, s.changed = x.tx.Now()+tasksPace, true
+		s.tasksAt, s.changed = x.tx.Now()+tasksPace(s), true
 	}
 	f.changed = true
 	f.version++

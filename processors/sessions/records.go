@@ -354,15 +354,27 @@ func (f *fact) encode() []byte {
 	return e
 }
 
-func (f *fact) decode(b []byte) error {
-	*f = fact{}
+// rowOf is the row of an encoded fact.
+func rowOf(b []byte) ([]byte, error) {
+	var f fact
 	d := decoder{b: b}
+	return f.head(&d)
+}
+
+// head reads what stands before the registers, and returns the row.
+func (f *fact) head(d *decoder) ([]byte, error) {
 	d.version()
 	f.kind, f.captureMode, f.critical = schemas.Kind(d.byte()), schemas.CaptureMode(d.byte()), d.byte() != 0
 	f.key, f.cause = d.id(), d.id()
 	f.witnesses, f.shown, f.ended = uint16(d.uint()), uint16(d.uint()), uint16(d.uint())
 	f.first, f.base, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int(), d.int()
-	row, err := schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
+	return schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
+}
+
+func (f *fact) decode(b []byte) error {
+	*f = fact{}
+	d := decoder{b: b}
+	row, err := f.head(&d)
 	if err != nil {
 		return err
 	}

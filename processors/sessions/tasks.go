@@ -13,13 +13,13 @@ import (
 )
 
 // What a session contributes to its tasks, whole, for the processor tasks: made
-// anew of all rows that stand, at most once in some seconds and when the session
-// has ended.
+// anew of all rows that stand, now and then and when the session has ended.
 
-const (
-	tasksPace  = 10e6 // µs
-	maxOfTasks = 256  // tasks of one session that are told; of more the first by task_id
-)
+const maxOfTasks = 256 // tasks of one session that are told; of more the first by task_id
+
+// tasksPace is how long a session waits to tell its tasks what is new, µs: the
+// longer the more it has to go over, but no more than five minutes.
+func tasksPace(s *session) int64 { return min(10e6+s.facts*250e3, 300e6) }
 
 // contributed is what was told of a session's tasks last.
 type contributed struct {
@@ -36,7 +36,7 @@ type toldTask struct {
 func (x *fold) tellTasks(s *session) {
 	by := map[string][]*schemas.Enriched{}
 	var end *schemas.Enriched
-	x.eachRow(s, func(_ *fact, r *schemas.Enriched) {
+	x.eachRow(s, func(_ schemas.Id, r *schemas.Enriched) {
 		if r.TaskId != "" {
 			by[r.TaskId] = append(by[r.TaskId], r)
 		}

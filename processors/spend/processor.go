@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,6 +122,9 @@ func (x *fold) add(d *schemas.SpendDelta, watermark int64) {
 		p.add(d)
 	}
 	v.hours.add(d.Minute/hourPane, d.CostNanoUsd)
+	if d.Minute/hourPane < v.usualAt {
+		v.usualAt = 0
+	}
 	v.days.add(d.Minute/dayPane, d.CostNanoUsd)
 	v.forget(now)
 	v.changed = true
@@ -180,11 +184,13 @@ func (x *fold) say(v *value, p *pane, watermark int64) {
 	default:
 		r.Stage = schemas.PaneStageEarly
 	}
-	r.RowId = schemas.FactKey(fmt.Sprint(r.Generation, "\x00", v.org, "\x00", v.dimension, "\x00", v.value), 0,
-		fmt.Sprint(p.size, p.start, p.billing, p.grade, x.tx.Partition(), x.tx.CommitNumber()))
+	r.RowId = schemas.FactKey(v.org, 0, strings.Join([]string{v.dimension.String(), v.value, p.size.String(), p.billing.String(), p.grade.String(),
+		number(r.Generation), number(p.start), number(int64(x.tx.Partition())), number(x.tx.CommitNumber())}, "\x00"))
 	r.Cap()
 	x.tx.Emit(broker.Spend, r.AppendAvro(nil))
 }
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
 
 // judge looks at the hour, day and month of now: what came for an earlier time
 // opens nothing.
@@ -208,7 +214,14 @@ func (x *fold) judge(v *value, at int64) {
 }
 
 func (x *fold) judgeSpike(v *value, s *detectors.Settings, hour int64) {
-	spike, median, known := s.Spike().Judge(v.hours.at(hour), v.hours.same(hour), v.spike != nil)
+	cost := v.hours.at(hour)
+	if v.spike == nil && cost < s.Spike().FloorNanoUsd {
+		return // whatever it was before
+	}
+	if v.usualAt != hour {
+		v.usualAt, v.usual = hour, detectors.BaselineOf(v.hours.same(hour))
+	}
+	spike, known := s.Spike().Judge(cost, v.usual, v.spike != nil)
 	switch {
 	case spike && v.spike == nil:
 		v.spike = &spikeState{since: hour * hourPane}
@@ -221,7 +234,7 @@ func (x *fold) judgeSpike(v *value, s *detectors.Settings, hour int64) {
 		return
 	}
 	if spike {
-		v.spike.hour, v.spike.cost, v.spike.median = hour, v.hours.at(hour), median
+		v.spike.hour, v.spike.cost, v.spike.median = hour, cost, v.usual.Median
 	}
 	x.find(v, detectors.SpikeFound(v.dimension, v.value, v.spike.since, v.spike.hour*hourPane, v.spike.cost, v.spike.median, true, s), &v.spike.said)
 }
@@ -375,6 +388,8 @@ type value struct {
 	hours      history // by hours since 1970
 	days       history // by days
 	last       int64   // append time of the last delta, µs
+	usualAt    int64   // hour since 1970 that usual is of
+	usual      detectors.Baseline
 	judgeAt    int64
 	spike      *spikeState
 	budgets    []budgetState
@@ -455,29 +470,95 @@ func (v *value) due() int64 {
 	return due
 }
 
-// history is money by hour or day, in order; what is not in it is nothing.
-type history []amount
+// history is money by hour or day; what is not in it is nothing. The last one is
+// at hand, and the earlier ones stand encoded in order, for they are seldom looked
+// at: at and cost, two varints each.
+type history struct {
+	last    amount
+	earlier []byte
+}
 
 type amount struct{ at, cost int64 }
 
 func (h *history) add(at, cost int64) {
-	i, ok := slices.BinarySearchFunc(*h, at, func(a amount, at int64) int { return cmp.Compare(a.at, at) })
-	if ok {
-		(*h)[i].cost += cost
-		return
+	switch {
+	case h.last == amount{}:
+		h.last = amount{at, cost}
+	case at == h.last.at:
+		h.last.cost += cost
+	case at > h.last.at:
+		h.keep(h.last)
+		h.last = amount{at, cost}
+	default: // late
+		known, list := false, []amount{}
+		for a := range h.each {
+			if a.at == at {
+				a.cost, known = a.cost+cost, true
+			}
+			list = append(list, a)
+		}
+		if !known {
+			list = append(list, amount{at, cost})
+			slices.SortFunc(list, func(a, b amount) int { return cmp.Compare(a.at, b.at) })
+		}
+		h.set(list)
 	}
-	*h = slices.Insert(*h, i, amount{at, cost})
+}
+
+// keep puts an amount behind the earlier ones.
+func (h *history) keep(a amount) {
+	h.earlier = binary.AppendVarint(binary.AppendVarint(slices.Clip(h.earlier), a.at), a.cost)
+}
+
+func (h *history) set(list []amount) {
+	*h = history{}
+	for i, a := range list {
+		if i == len(list)-1 {
+			h.last = a
+		} else {
+			h.keep(a)
+		}
+	}
+}
+
+// each yields all amounts, in order.
+func (h *history) each(yield func(amount) bool) {
+	for b := h.earlier; len(b) > 0; {
+		at, n := binary.Varint(b)
+		cost, m := binary.Varint(b[max(n, 0):])
+		if n <= 0 || m <= 0 || !yield(amount{at, cost}) {
+			return
+		}
+		b = b[n+m:]
+	}
+	if h.last != (amount{}) {
+		yield(h.last)
+	}
 }
 
 func (h *history) forget(before int64) {
-	i, _ := slices.BinarySearchFunc(*h, before, func(a amount, at int64) int { return cmp.Compare(a.at, at) })
-	*h = (*h)[i:]
+	for len(h.earlier) > 0 {
+		at, n := binary.Varint(h.earlier)
+		if at >= before {
+			return
+		}
+		_, m := binary.Varint(h.earlier[n:])
+		h.earlier = h.earlier[n+m:]
+	}
+	if h.last.at < before {
+		h.last = amount{}
+	}
 }
 
-func (h history) at(at int64) int64 { return h.between(at, at+1) }
+func (h *history) at(at int64) int64 {
+	if h.last.at == at {
+		return h.last.cost
+	}
+	return h.between(at, at+1)
+}
 
-func (h history) between(from, to int64) (sum int64) {
-	for _, a := range h {
+func (h *history) between(from, to int64) (sum int64) {
+	for a := range h.each {
 		if a.at >= from && a.at < to {
 			sum += a.cost
 		}
@@ -486,8 +567,8 @@ func (h history) between(from, to int64) (sum int64) {
 }
 
 // same is the money of the same hour of earlier days, of those that have some.
-func (h history) same(hour int64) (samples []int64) {
-	for _, a := range h {
+func (h *history) same(hour int64) (samples []int64) {
+	for a := range h.each {
 		if a.at < hour && a.at >= hour-hourMemory && (hour-a.at)%24 == 0 && a.cost > 0 {
 			samples = append(samples, a.cost)
 		}
@@ -545,12 +626,14 @@ func (r *reader) count() int64 {
 	return n
 }
 
-func (r *reader) text() string {
+func (r *reader) bytes() []byte {
 	n := r.count()
-	s := string(r.b[:n])
+	b := r.b[:n]
 	r.b = r.b[n:]
-	return s
+	return b
 }
+
+func (r *reader) text() string { return string(r.bytes()) }
 
 func (r *reader) said() (s findings.Said) {
 	if row := r.text(); row != "" {
@@ -590,7 +673,7 @@ func (m *marks) decode(b []byte) error {
 
 func (v *value) encode() []byte {
 	w := writer{}
-	w.ints(recordVersion, int64(v.dimension), v.last, v.judgeAt)
+	w.ints(recordVersion, int64(v.dimension), v.last, v.judgeAt, v.usualAt, v.usual.Samples, v.usual.Median, v.usual.Deviation)
 	w.text(v.org)
 	w.text(v.value)
 	w.ints(int64(len(v.panes)))
@@ -602,13 +685,10 @@ func (v *value) encode() []byte {
 		w.ints(int64(p.size), p.start, int64(p.billing), int64(p.grade), p.due, late,
 			p.requests, p.input, p.output, p.cacheRead, p.cacheWrite, p.cost)
 	}
-	for _, h := range [...]history{v.hours, v.days} {
-		w.ints(int64(len(h)))
-		at := int64(0)
-		for _, a := range h {
-			w.ints(a.at-at, a.cost)
-			at = a.at
-		}
+	for _, h := range [...]*history{&v.hours, &v.days} {
+		w.ints(h.last.at, h.last.cost)
+		w.ints(int64(len(h.earlier)))
+		w = append(w, h.earlier...)
 	}
 	spikes := int64(0)
 	if v.spike != nil {
@@ -632,7 +712,7 @@ func (v *value) encode() []byte {
 func (v *value) decode(b []byte) error {
 	r := reader{b: b}
 	var version, dimension int64
-	r.ints(&version, &dimension, &v.last, &v.judgeAt)
+	r.ints(&version, &dimension, &v.last, &v.judgeAt, &v.usualAt, &v.usual.Samples, &v.usual.Median, &v.usual.Deviation)
 	v.dimension = schemas.SpendDimension(dimension)
 	v.org, v.value = r.text(), r.text()
 	for n := r.count(); n > 0; n-- {
@@ -643,13 +723,8 @@ func (v *value) decode(b []byte) error {
 		v.panes = append(v.panes, p)
 	}
 	for _, h := range [...]*history{&v.hours, &v.days} {
-		at := int64(0)
-		for n := r.count(); n > 0; n-- {
-			var a amount
-			r.ints(&a.at, &a.cost)
-			at += a.at
-			*h = append(*h, amount{at, a.cost})
-		}
+		r.ints(&h.last.at, &h.last.cost)
+		h.earlier = r.bytes()
 	}
 	if r.count() > 0 {
 		v.spike = &spikeState{}

@@ -103,6 +103,25 @@ func days(t *testing.T, n int) *engine.Harness {
 	return h
 }
 
+func TestWhatIsUsualFollowsCorrectionsOfEarlierDays(t *testing.T) {
+	h := engine.NewHarness(spend.NewProcessor(), noon)
+	for range 10 {
+		spends(t, h, user(h.Now, 100))
+		if err := h.Advance(24 * time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spends(t, h, user(h.Now, 150))
+	expect(t, h) // half more than usual
+	for i := range int64(10) {
+		spends(t, h, user(h.Now-(i+1)*24*hour, -90))
+	}
+	spends(t, h, user(h.Now, 1))
+	if all := found(t, h); len(all) != 1 {
+		t.Errorf("found %q, want a spike", all)
+	}
+}
+
 func TestASpikeIsFoundAgainstTheSameHourOfEarlierDays(t *testing.T) {
 	h := days(t, 10)
 	spends(t, h, user(h.Now, 3))
