@@ -41,7 +41,8 @@ type partition struct {
 	hurry     bool            // something was reloaded for the next record: do not linger
 	refused   string          // why the next record is a dead letter without being folded, "" if it is not
 	snapshots int64           // commit after which a snapshot is tried again
-	tickPause time.Duration   // longer with every tick that made nothing due
+	tickedFor int64           // due time that the last tick was written for, µs
+	tickPause time.Duration   // longer with every tick that did not make that due
 	suspects  int64           // records to fold one by one, after a panic
 	badDue    map[string]bool // records whose timer panicked
 	scratch   schemas.Event
@@ -408,9 +409,6 @@ func (p *partition) park(ctx context.Context) error {
 // due at the last commit, and then for more messages for as long as the commit
 // may wait. A message on the critical lane waits for nothing.
 func (p *partition) fill(ctx context.Context) error {
-	if p.due() {
-		p.tickPause = 0
-	}
 	if p.due() || p.hurry || p.marked { // what was marked is folded next
 		return ctx.Err()
 	}
@@ -506,7 +504,11 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 	ticked := false
 	for {
 		idle := time.Minute
-		if at := p.state.nextDue(); at != 0 && !ticked {
+		at := p.state.nextDue()
+		if at != p.tickedFor {
+			p.tickPause = 0
+		}
+		if at != 0 && !ticked {
 			idle = min(idle, max(0, time.Duration(at-p.cfg.Clock())*time.Microsecond)+2*time.Millisecond+p.tickPause)
 		}
 		timer := time.NewTimer(idle)
@@ -523,7 +525,7 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("cannot write a tick", "error", err)
 			}
-			ticked = true
+			ticked, p.tickedFor = true, at
 			// The broker's clock may be behind ours: ask less and less often.
 			p.tickPause = min(2*p.tickPause+10*time.Millisecond, 5*time.Second)
 		case <-ctx.Done():
