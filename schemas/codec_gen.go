@@ -2657,6 +2657,7 @@ func (x *TaskFact) AppendAvro(b []byte) []byte {
 	b = appendBytes(b, x.Paths)
 	b = appendBytes(b, x.Pulls)
 	b = appendString(b, x.ChangeId)
+	b = appendString(b, x.Host)
 	return b
 }
 
@@ -2749,6 +2750,9 @@ func (x *TaskFact) decode(b []byte, i int) (int, error) {
 	if x.ChangeId, i = readString(b, i, 256); i < 0 {
 		return i, fault(i, "TaskFact", "change_id")
 	}
+	if x.Host, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "TaskFact", "host")
+	}
 	return i, nil
 }
 
@@ -2759,6 +2763,7 @@ func (x *TaskFact) Cap() {
 	x.RootSessionId = capText(x.RootSessionId, 128)
 	x.Task.Cap()
 	x.ChangeId = capText(x.ChangeId, 256)
+	x.Host = capText(x.Host, 128)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -3199,7 +3204,7 @@ func (x *TaskFactFrame) decode(b []byte, i int) (int, error) {
 	x.Rows = x.Rows[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Rows), 65536, 138); i < 0 {
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 139); i < 0 {
 			return i, fault(i, "TaskFactFrame", "rows")
 		}
 		if n == 0 {
@@ -3660,7 +3665,7 @@ func (x *Task) DecodeMessage(b []byte) error {
 }
 
 // TaskFactFingerprint is the CRC-64-AVRO fingerprint of TaskFact's present schema.
-const TaskFactFingerprint uint64 = 0x64ecd94f59994e8d
+const TaskFactFingerprint uint64 = 0x6960fbf57dde2683
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -4002,7 +4007,7 @@ func (x *TaskFrame) DecodeMessage(b []byte) error {
 }
 
 // TaskFactFrameFingerprint is the CRC-64-AVRO fingerprint of TaskFactFrame's present schema.
-const TaskFactFrameFingerprint uint64 = 0x12d57407c3b63a3d
+const TaskFactFrameFingerprint uint64 = 0xdceaf2e409f13331
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -4205,13 +4210,13 @@ func FingerprintName(fingerprint uint64) string {
 		return "Enriched"
 	case 0xccebee91c42a1286:
 		return "Task"
-	case 0x64ecd94f59994e8d:
-		return "TaskFact"
 	case 0x69cc810af7962dd7:
 		return "EnrichedFrame"
 	case 0x645874bae5761b40:
 		return "TaskFrame"
-	case 0x12d57407c3b63a3d:
+	case 0x6960fbf57dde2683:
+		return "TaskFact"
+	case 0xdceaf2e409f13331:
 		return "TaskFactFrame"
 	}
 	return ""

@@ -638,6 +638,7 @@ func (x *TaskFact) AppendJSON(b []byte) []byte {
 	b = jsonBase64(b, "paths", x.Paths)
 	b = jsonBase64(b, "pulls", x.Pulls)
 	b = jsonString(b, "change_id", x.ChangeId)
+	b = jsonString(b, "host", x.Host)
 	return jsonClose(b, start)
 }
 

@@ -1327,7 +1327,8 @@ func ParseChangeLink(symbol string) (ChangeLink, bool) {
 
 // TaskFact: What one session, or one change at the forge, contributes to one
 // task, whole: the next one under (task_id, session_id or change_id) replaces
-// it. Internal. Contributions make a task without the rows.
+// it. Internal. Contributions make a task without the rows. Or that a host had
+// a session.
 type TaskFact struct {
 	SessionId          string    // Session; empty for a change.
 	RootSessionId      string    // First session of the chain of resumes and forks.
@@ -1347,6 +1348,7 @@ type TaskFact struct {
 	Paths              []byte    // Of changed files, sorted: the number of their type in the list of types, and the first 4 bytes of the SHA-256 of the path. A file of two sessions counts once.
 	Pulls              []byte    // Of pull requests, sorted: the first 4 bytes of the SHA-256 of change_id.
 	ChangeId           string    // Instead of a session: the change that this contribution is of, which is task.changes then, or none where it is withdrawn.
+	Host               string    // Instead of a session or change: a host that had a session when it happened; of task only org, team, user and last_seen.
 }
 
 // TurnState: How the last turn of a session stands.

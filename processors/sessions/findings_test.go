@@ -170,3 +170,40 @@ func TestAModelWithoutAPriceIsReportedOnceADay(t *testing.T) {
 	}
 	wantFindings(t, h, "unpriced_model open: zephyr has no price: its requests count nothing.")
 }
+
+// A host is told of once a day, of what happens now.
+func TestAHostIsToldOfOnceADay(t *testing.T) {
+	hosts := func(h *engine.Harness) (told []string) {
+		for _, b := range h.Rows(broker.TaskFacts) {
+			var f schemas.TaskFact
+			if _, err := f.DecodeAvro(b); err != nil {
+				t.Fatal(err)
+			}
+			if f.Host != "" {
+				told = append(told, f.Host)
+			}
+		}
+		return told
+	}
+	prompt := func(id string, second int64) *schemas.Event {
+		return event(schemas.WitnessHook, schemas.KindPrompt, id, second, func(e *schemas.Event) { e.PromptId, e.Host = id, "laptop" })
+	}
+	h := told(t, []*schemas.Event{prompt("p1", 1)})
+	advance(t, h, time.Minute)
+	tell(t, h, []*schemas.Event{prompt("p2", 62)})
+	advance(t, h, time.Minute)
+	if got := hosts(h); len(got) != 1 {
+		t.Errorf("told of %q", got)
+	}
+	advance(t, h, 24*time.Hour)
+	tell(t, h, []*schemas.Event{prompt("p3", 86400+200)})
+	advance(t, h, time.Minute)
+	if got := hosts(h); len(got) != 2 {
+		t.Errorf("told of %q on two days", got)
+	}
+	h = told(t, []*schemas.Event{prompt("p1", -3*86400)})
+	advance(t, h, time.Minute)
+	if got := hosts(h); len(got) != 0 {
+		t.Errorf("history told of %q", got)
+	}
+}

@@ -549,6 +549,7 @@ func (h *host) encode() []byte {
 	for _, at := range h.heard {
 		e.int(at)
 	}
+	e.int(h.told)
 	return e
 }
 
@@ -558,6 +559,9 @@ func (h *host) decode(b []byte) error {
 	h.sessions, h.due = d.int(), d.int()
 	for c := range h.heard {
 		h.heard[c] = d.int()
+	}
+	if len(d.b) > 0 {
+		h.told = d.int()
 	}
 	return d.err()
 }

@@ -48,7 +48,7 @@ func (x *fold) tellTasks(s *session) {
 		end = nil // it goes on
 	}
 	t := load(x, toldKey(s.id), func() *contributed { return &contributed{} })
-	now := make([]toldTask, 0, len(by))
+	now, team := make([]toldTask, 0, len(by)), ""
 	say := func(f *schemas.TaskFact) (hash [16]byte) {
 		row := f.AppendAvro(nil)
 		sum := sha256.Sum256(row)
@@ -64,6 +64,7 @@ func (x *fold) tellTasks(s *session) {
 			break
 		}
 		f := tasks.Contribute(by[id], end)
+		team = cmp.Or(f.Task.Team, team)
 		now = append(now, toldTask{id, say(&f)})
 	}
 	for _, before := range t.tasks { // what is no task of it any more
@@ -73,6 +74,7 @@ func (x *fold) tellTasks(s *session) {
 			say(&f)
 		}
 	}
+	x.tellHost(s, team)
 	if !slices.Equal(now, t.tasks) {
 		t.tasks, t.changed = now, true
 	}

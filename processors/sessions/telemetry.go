@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -16,6 +17,7 @@ type host struct {
 	heard    [channels]int64
 	sessions int64
 	due      int64 // append time at which it is forgotten
+	told     int64 // day since 1970 on which it was told last that it is there
 	changed  bool
 }
 
@@ -39,13 +41,11 @@ func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
 // missing reports witnesses that the sessions of a host have and this one, which
 // has ended, does not.
 func (x *fold) missing(s *session) {
-	name := s.texts[sHost].value
-	if name == "" {
+	if s.texts[sHost].value == "" {
 		return
 	}
 	const all = 1<<hook | 1<<transcript | 1<<otlpLog
-	id := schemas.FactKey(s.texts[sOrg].value, schemas.KindSessionEnd, name+"\x00"+s.texts[sAgent].value)
-	h := load(x, hostKey(id), func() *host { return &host{} })
+	h := load(x, hostKey(s.hostID()), func() *host { return &host{} })
 	if s.judged == 0 {
 		h.sessions++
 		h.due, h.changed = x.tx.Now()+hostMemory, true
@@ -79,6 +79,28 @@ func (x *fold) missing(s *session) {
 			x.find(s, n, found)
 		}
 	}
+}
+
+// tellHost tells once a day that a session's host is there, of what happens now:
+// history says nothing of it.
+func (x *fold) tellHost(s *session, team string) {
+	const day = 24 * 3600e6
+	now := x.tx.Now()
+	f := schemas.TaskFact{Host: s.texts[sHost].value}
+	if f.Host == "" || now-s.lastEvent > day {
+		return
+	}
+	h := load(x, hostKey(s.hostID()), func() *host { return &host{} })
+	if today := now / int64(day); h.told < today {
+		h.told, h.due, h.changed = today, max(h.due, now+hostMemory), true
+		f.Task.Org, f.Task.Team, f.Task.User, f.Task.LastSeen = s.texts[sOrg].value, team, s.texts[sUser].value, s.lastEvent
+		x.tx.EmitFor(broker.TaskFacts, f.Host, f.AppendAvro(nil))
+	}
+}
+
+// hostID names the host of a session, by agent.
+func (s *session) hostID() schemas.Id {
+	return schemas.FactKey(s.texts[sOrg].value, schemas.KindSessionEnd, s.texts[sHost].value+"\x00"+s.texts[sAgent].value)
 }
 
 func witnessOf(c channel) string {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -18,10 +19,10 @@ import (
 // topic tasks. Its input is what sessions and changes contribute, each contribution
 // whole; the later one of a session or change replaces the earlier. Its fold is
 // pure.
-type Processor struct{}
+type Processor struct{ rules *detectors.Cache }
 
 // NewProcessor makes the processor.
-func NewProcessor() Processor { return Processor{} }
+func NewProcessor() Processor { return Processor{detectors.NewCache()} }
 
 // Name implements engine.Processor.
 func (Processor) Name() string { return "tasks" }
@@ -33,12 +34,13 @@ func (Processor) Version() int64 { return 1 }
 func (Processor) Input() string { return broker.TaskFacts }
 
 // Begin implements engine.Processor.
-func (Processor) Begin(tx *engine.Tx) engine.Fold {
-	return &fold{tx: tx, open: map[schemas.Id]*record{}}
+func (p Processor) Begin(tx *engine.Tx) engine.Fold {
+	return &fold{tx: tx, rules: p.rules, open: map[schemas.Id]*record{}, hosts: map[string]*host{}}
 }
 
 const (
 	recordKind = 'k' // k with H(org, task_id): a task
+	hostKind   = 'h' // h with H(org, host)
 	pace       = 10e6
 	restAt     = 30 * 60e6   // the outcome may change that long after the last fact, µs
 	abandonAt  = 7 * 86400e6 // and then
@@ -52,8 +54,12 @@ const (
 type fold struct {
 	engine.NoEvents
 	tx    *engine.Tx
+	rules *detectors.Cache
 	open  map[schemas.Id]*record
 	order []schemas.Id
+
+	hosts     map[string]*host
+	hostOrder []string
 }
 
 // record is a task in the state.
@@ -82,6 +88,9 @@ func (x *fold) Frame(payload []byte) error {
 	}
 	for i := range frame.Rows {
 		f := &frame.Rows[i]
+		if f.Host != "" {
+			continue
+		}
 		if sourceOf(f) == "" || f.Task.TaskId == "" {
 			return fmt.Errorf("%w: no session or change, or no task", engine.ErrInvalid)
 		}
@@ -98,7 +107,11 @@ func (x *fold) Frame(payload []byte) error {
 		// Where the archive has aged out it begins anew.
 	}
 	for i := range frame.Rows {
-		x.add(&frame.Rows[i])
+		if f := &frame.Rows[i]; f.Host != "" {
+			x.alive(f)
+		} else {
+			x.add(f)
+		}
 	}
 	return nil
 }
@@ -133,6 +146,10 @@ func (x *fold) add(f *schemas.TaskFact) {
 
 // Due implements engine.Fold.
 func (x *fold) Due(key string) error {
+	if key[0] == hostKind {
+		x.hostDue(key)
+		return nil
+	}
 	var id schemas.Id
 	copy(id[:], key[1:])
 	r := x.record(id, false)
@@ -243,6 +260,7 @@ func (x *fold) End() {
 			x.tx.Put(recordKey(id), r.encode(), r.due(x.tx.Now()))
 		}
 	}
+	x.putHosts()
 }
 
 func (x *fold) record(id schemas.Id, fresh bool) *record {
