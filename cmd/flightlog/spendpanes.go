@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -42,6 +43,15 @@ type paneSum struct {
 	CostNanoUsd int64     `json:"cost_nano_usd"`
 	Requests    int64     `json:"requests"`
 	Unpriced    int64     `json:"unpriced_requests"`
+	Usual       *usual    `json:"usual,omitempty"` // of an hour
+}
+
+// usual is what the value spent in that hour of earlier days, billing aside; until
+// there are enough of them nothing is a spike (a cold start).
+type usual struct {
+	Median    int64 `json:"median_nano_usd"`
+	Days      int64 `json:"days"` // of the last 28, with money in that hour
+	ColdStart bool  `json:"cold_start"`
 }
 
 func (p *spendPanes) flags(c *cobra.Command) {
@@ -83,6 +93,14 @@ func (p *spendPanes) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if p.size == schemas.PaneSizeHour {
+		rules, _, err := appliedRules(ctx, in.broker)
+		if err != nil {
+			return err
+		}
+		p.addUsual(sums, rules)
+	}
+	sums = slices.DeleteFunc(sums, func(s paneSum) bool { return s.PaneStart.UnixMicro() < p.from })
 	if p.json {
 		e := json.NewEncoder(out)
 		for i := range sums {
@@ -104,6 +122,10 @@ func (p *spendPanes) sums(ctx context.Context, b broker.Broker) ([]paneSum, erro
 	}
 	by := map[key]*paneSum{}
 	seen := map[schemas.Id]bool{}
+	from := p.from
+	if p.size == schemas.PaneSizeHour {
+		from -= usualDays * 24 * time.Hour.Microseconds()
+	}
 	var frame schemas.SpendFrame
 	err := rows(ctx, b, broker.Spend, func(payload []byte) error {
 		if err := frame.DecodeMessage(payload); err != nil {
@@ -111,7 +133,7 @@ func (p *spendPanes) sums(ctx context.Context, b broker.Broker) ([]paneSum, erro
 		}
 		for i := range frame.Rows {
 			r := &frame.Rows[i]
-			if r.Dimension != p.dimension || r.PaneSize != p.size || r.PaneStart < p.from || seen[r.RowId] {
+			if r.Dimension != p.dimension || r.PaneSize != p.size || r.PaneStart < from || seen[r.RowId] {
 				continue
 			}
 			seen[r.RowId] = true
@@ -139,6 +161,30 @@ func (p *spendPanes) sums(ctx context.Context, b broker.Broker) ([]paneSum, erro
 	return sums, err
 }
 
+const usualDays = 28
+
+// addUsual says of each hour what is usual then.
+func (p *spendPanes) addUsual(sums []paneSum, rules *detectors.Rules) {
+	type key struct {
+		value string
+		at    time.Time
+	}
+	cost := map[key]int64{}
+	for _, s := range sums {
+		cost[key{s.Value, s.PaneStart}] += s.CostNanoUsd
+	}
+	for i := range sums {
+		var samples []int64
+		for d := 1; d <= usualDays; d++ {
+			if c := cost[key{sums[i].Value, sums[i].PaneStart.AddDate(0, 0, -d)}]; c > 0 {
+				samples = append(samples, c)
+			}
+		}
+		b, spike := detectors.BaselineOf(samples), rules.For(detectors.PlaceOfValue(p.dimension, sums[i].Value)).Spike()
+		sums[i].Usual = &usual{b.Median, b.Samples, b.Samples < int64(spike.Samples)}
+	}
+}
+
 // bars prints a bar for each sum; the longest is the dearest.
 func (p *spendPanes) bars(out io.Writer, sums []paneSum) error {
 	if len(sums) == 0 {
@@ -151,14 +197,22 @@ func (p *spendPanes) bars(out io.Writer, sums []paneSum) error {
 		most = max(most, sums[i].CostNanoUsd)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "PANE (UTC)\t%s\tBILLING\tREQUESTS\tUSD\t\n", strings.ToUpper(p.dimension.String()))
+	fmt.Fprintf(w, "PANE (UTC)\t%s\tBILLING\tREQUESTS\tUSD\t%s\n", strings.ToUpper(p.dimension.String()), map[bool]string{true: "USUAL\t"}[p.size == schemas.PaneSizeHour])
 	for i := range sums {
 		s := &sums[i]
+		then := ""
+		switch u := s.Usual; {
+		case u == nil:
+		case u.ColdStart:
+			then = fmt.Sprintf("cold start, %d days\t", u.Days)
+		default:
+			then = usd(u.Median) + "\t"
+		}
 		bar := strings.Repeat("█", int(max(0, s.CostNanoUsd)*longest/most))
 		if s.Unpriced > 0 {
 			bar += fmt.Sprintf(" + %d unpriced", s.Unpriced)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", s.PaneStart.Format("2006-01-02 15:04"), printable(cmp.Or(s.Value, "(not attributed)")), s.Billing, s.Requests, usd(s.CostNanoUsd), bar)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s%s\n", s.PaneStart.Format("2006-01-02 15:04"), printable(cmp.Or(s.Value, "(not attributed)")), s.Billing, s.Requests, usd(s.CostNanoUsd), then, bar)
 	}
 	return w.Flush()
 }

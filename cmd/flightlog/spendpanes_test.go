@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flightlog/flightlog/processors/detectors"
+	"github.com/flightlog/flightlog/schemas"
 )
 
 // Σ enriched = Σ spend: for every dimension, value, pane and kind of money the
@@ -54,5 +57,36 @@ func TestSpendOfTheTopicIsThatOfTheRows(t *testing.T) {
 	}
 	if out := run(t, home, "spend", "--by", "model", "--every", "24h"); !strings.Contains(out, "claude-opus-5-5") || !strings.Contains(out, "█") || !strings.Contains(out, "1 unpriced") {
 		t.Errorf("the panes are\n%s", out)
+	}
+}
+
+func TestWhatIsUsualOfAnHour(t *testing.T) {
+	noon := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	var sums []paneSum
+	for d := range 9 { // nine days, the third without
+		if d != 2 {
+			sums = append(sums, paneSum{PaneStart: noon.AddDate(0, 0, d), Value: "a", Billing: "api", CostNanoUsd: int64(1 + d), Requests: 1},
+				paneSum{PaneStart: noon.AddDate(0, 0, d), Value: "a", Billing: "subscription", CostNanoUsd: 10, Requests: 1})
+		}
+		sums = append(sums, paneSum{PaneStart: noon.AddDate(0, 0, d).Add(time.Hour), Value: "a", CostNanoUsd: 1000}, paneSum{PaneStart: noon.AddDate(0, 0, d), Value: "b", CostNanoUsd: 1000})
+	}
+	p := spendPanes{dimension: schemas.SpendDimensionRepo}
+	p.addUsual(sums, detectors.Builtin())
+	for _, s := range sums {
+		if s.Value != "a" || s.PaneStart.Hour() != 12 {
+			continue
+		}
+		want := usual{0, 0, true}
+		switch s.PaneStart.Day() {
+		case 27: // 11, 12, 14, 15, 16, 17 of the days before
+			want = usual{14, 6, true}
+		case 28:
+			want = usual{15, 7, false}
+		default:
+			continue
+		}
+		if *s.Usual != want {
+			t.Errorf("usual on %s is %+v, want %+v", s.PaneStart, *s.Usual, want)
+		}
 	}
 }

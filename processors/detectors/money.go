@@ -22,6 +22,19 @@ type Spike struct {
 // Spike are the thresholds of spend_spike.
 func (s *Settings) Spike() Spike { return s.spike }
 
+// PlaceOfValue is where the thresholds of a value of a dimension hold.
+func PlaceOfValue(d schemas.SpendDimension, value string) (at Place) {
+	switch d {
+	case schemas.SpendDimensionRepo:
+		at.Repo = value
+	case schemas.SpendDimensionWorkflow:
+		at.Workflow = value
+	case schemas.SpendDimensionWorkKind:
+		at.WorkKind = value
+	}
+	return at
+}
+
 // Baseline is what an hour usually costs: the median of the same hour on earlier
 // days, and a standard deviation by their median absolute deviation.
 type Baseline struct{ Samples, Median, Deviation int64 }

@@ -285,16 +285,7 @@ func (x *fold) find(v *value, f detectors.Finding, said *findings.Said) {
 
 // settings are the thresholds of a value by the rules in force.
 func (x *fold) settings(v *value) *detectors.Settings {
-	var at detectors.Place
-	switch v.dimension {
-	case schemas.SpendDimensionRepo:
-		at.Repo = v.value
-	case schemas.SpendDimensionWorkflow:
-		at.Workflow = v.value
-	case schemas.SpendDimensionWorkKind:
-		at.WorkKind = v.value
-	}
-	return x.rules.Rules(x.tx.Versions().Rules, x.tx.Config).For(at)
+	return x.rules.Rules(x.tx.Versions().Rules, x.tx.Config).For(detectors.PlaceOfValue(v.dimension, v.value))
 }
 
 // End implements engine.Fold.
