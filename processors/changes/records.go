@@ -3,18 +3,15 @@ package changes
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
 
+	"github.com/flightlog/flightlog/processors/records"
 	"github.com/flightlog/flightlog/schemas"
 )
 
-const (
-	recordVersion = 1
-	maxNodes      = 16 // that a fact is remembered at
-)
+const maxNodes = 16 // that a fact is remembered at
 
 // fact is the record of a fact.
 type fact struct {
@@ -130,60 +127,59 @@ func (f *fact) due(now int64) int64 {
 }
 
 func (f *fact) encode() []byte {
-	e := encoder{recordVersion}
-	e.number(f.version)
-	e.number(f.arrived)
-	e.flag(f.spreads)
-	e.number(int64(schemas.EnrichedFingerprint))
-	e.number(int64(len(f.given)))
+	e := records.New(256)
+	e.Int(f.version)
+	e.Int(f.arrived)
+	e.Bool(f.spreads)
+	e.Uint(schemas.EnrichedFingerprint)
+	e.Uint(uint64(len(f.given)))
 	for i := range f.given {
-		e.text(string(f.given[i].AppendAvro(nil)))
+		e.Bytes(f.given[i].AppendAvro(nil))
 	}
-	e.text(string(f.row))
-	e.number(int64(len(f.nodes)))
+	e.Bytes(f.row)
+	e.Uint(uint64(len(f.nodes)))
 	for _, n := range f.nodes {
-		e.text(n)
+		e.Text(n)
 	}
-	e.number(int64(len(f.told)))
+	e.Uint(uint64(len(f.told)))
 	for _, t := range f.told {
-		e.text(t.task)
-		e.text(t.change)
-		e.text(t.hash)
+		e.Text(t.task)
+		e.Text(t.change)
+		e.Text(t.hash)
 	}
 	return e
 }
 
 func (f *fact) decode(b []byte) error {
-	d := decoder{rest: b}
-	d.begin()
-	f.version, f.arrived = d.number(), d.number()
-	f.spreads = d.flag()
-	writer := uint64(d.number())
+	d := records.Read(b)
+	f.version, f.arrived = d.Int(), d.Int()
+	f.spreads = d.Bool()
+	writer := d.Uint()
 	var wrong error
 	row := func() []byte {
-		text := d.text()
-		if text == "" {
+		text := d.Bytes()
+		if len(text) == 0 {
 			return nil
 		}
-		r, err := schemas.Resolve(writer, schemas.EnrichedFingerprint, []byte(text))
+		r, err := schemas.Resolve(writer, schemas.EnrichedFingerprint, bytes.Clone(text))
 		wrong = cmp.Or(wrong, err)
 		return r
 	}
-	for n := d.number(); n > 0 && !d.bad; n-- {
+	for range d.Count() {
 		var r schemas.Enriched
 		if _, err := r.DecodeAvro(row()); err != nil {
-			return errors.Join(errRecord, err)
+			return errors.Join(records.ErrDamaged, err)
 		}
 		f.given = append(f.given, r)
 	}
 	f.row = row()
-	for n := d.number(); n > 0 && !d.bad; n-- {
-		f.nodes = append(f.nodes, d.text())
+	for range d.Count() {
+		f.nodes = append(f.nodes, d.Text())
 	}
-	for n := d.number(); n > 0 && !d.bad; n-- {
-		f.told = append(f.told, told{d.text(), d.text(), d.text()})
+	for range d.Count() {
+		f.told = append(f.told, told{d.Text(), d.Text(), d.Text()})
 	}
-	return errors.Join(wrong, d.err())
+	return errors.Join(wrong, d.Err())
 }
 
 // members is the record of a node: the facts that name it, sorted.
@@ -207,25 +203,17 @@ func (m *members) wasChanged() bool    { return m.changed && !m.gone }
 func (m *members) due(now int64) int64 { return max(now+1, m.arrived+closeAfter) }
 
 func (m *members) encode() []byte {
-	e := encoder{recordVersion}
-	e.number(m.arrived)
-	e.number(int64(len(m.facts)))
-	for _, id := range m.facts {
-		e.text(string(id[:]))
-	}
+	e := records.New(256)
+	e.Int(m.arrived)
+	e.IDs(m.facts)
 	return e
 }
 
 func (m *members) decode(b []byte) error {
-	d := decoder{rest: b}
-	d.begin()
-	m.arrived = d.number()
-	for n := d.number(); n > 0 && !d.bad; n-- {
-		var id schemas.Id
-		copy(id[:], d.text())
-		m.facts = append(m.facts, id)
-	}
-	return d.err()
+	d := records.Read(b)
+	m.arrived = d.Int()
+	m.facts = d.IDs()
+	return d.Err()
 }
 
 // mark is the record that tells that a fact is to be judged.
@@ -246,64 +234,5 @@ func (m *mark) encode() []byte {
 	if !m.stands {
 		return nil
 	}
-	return []byte{recordVersion}
-}
-
-var errRecord = errors.New("state record is damaged")
-
-// encoder appends fields of a record.
-type encoder []byte
-
-func (e *encoder) number(n int64) { *e = binary.AppendVarint(*e, n) }
-
-func (e *encoder) text(t string) {
-	*e = append(binary.AppendVarint(*e, int64(len(t))), t...)
-}
-
-func (e *encoder) flag(is bool) {
-	n := int64(0)
-	if is {
-		n = 1
-	}
-	e.number(n)
-}
-
-// decoder reads them.
-type decoder struct {
-	rest []byte
-	bad  bool
-}
-
-func (d *decoder) begin() {
-	if d.bad = len(d.rest) == 0 || d.rest[0] != recordVersion; !d.bad {
-		d.rest = d.rest[1:]
-	}
-}
-
-func (d *decoder) number() int64 {
-	v, n := binary.Varint(d.rest)
-	if d.bad = d.bad || n <= 0; d.bad {
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *decoder) flag() bool { return d.number() != 0 }
-
-func (d *decoder) text() string {
-	n := d.number()
-	if d.bad = d.bad || n < 0 || n > int64(len(d.rest)); d.bad {
-		return ""
-	}
-	t := string(d.rest[:n])
-	d.rest = d.rest[n:]
-	return t
-}
-
-func (d *decoder) err() error {
-	if d.bad || len(d.rest) > 0 {
-		return errRecord
-	}
-	return nil
+	return records.New(1)
 }

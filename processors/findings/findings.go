@@ -7,6 +7,7 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/engine"
+	"github.com/flightlog/flightlog/processors/records"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -15,6 +16,25 @@ type Said struct {
 	Row       []byte // the +1 row that stands, encoded; nil = nothing was said
 	Version   int64
 	Published int64 // append time, µs
+}
+
+// Write puts what was said into a record.
+func (s *Said) Write(w *records.Writer) {
+	w.Int(s.Version, s.Published)
+	w.Uint(schemas.FindingFingerprint)
+	w.Bytes(s.Row)
+}
+
+// Read takes it from there, also where an earlier release has written it.
+func (s *Said) Read(r *records.Reader) error {
+	r.Ints(&s.Version, &s.Published)
+	writer, row := r.Uint(), r.Bytes()
+	if s.Row = nil; len(row) == 0 {
+		return nil
+	}
+	row, err := schemas.Resolve(writer, schemas.FindingFingerprint, row)
+	s.Row = bytes.Clone(row)
+	return err
 }
 
 // Say says a finding, if that is not what stands: the row that stands with sign

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/flightlog/flightlog/processors/records"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -185,396 +186,286 @@ type moment struct {
 
 const maxMoments = 64 // per link and side; more are not linked
 
-var errRecord = errors.New("state record is damaged")
+// encoder and decoder know the registers, of which only those are written that
+// are set.
+type (
+	encoder struct{ records.Writer }
+	decoder struct{ records.Reader }
+)
 
-// The records' encoding: a version byte, varints, length-prefixed texts; only
-// registers that are set are written.
-
-const recordVersion = 1
-
-type encoder []byte
-
-func (e *encoder) uint(v uint64)   { *e = binary.AppendUvarint(*e, v) }
-func (e *encoder) int(v int64)     { *e = binary.AppendVarint(*e, v) }
-func (e *encoder) id(v schemas.Id) { *e = append(*e, v[:]...) }
-func (e *encoder) bytes(v []byte) {
-	e.uint(uint64(len(v)))
-	*e = append(*e, v...)
-}
-func (e *encoder) ids(ids []schemas.Id) {
-	e.uint(uint64(len(ids)))
-	for _, id := range ids {
-		e.id(id)
-	}
-}
-func (e *encoder) bool(v bool) {
-	b := byte(0)
-	if v {
-		b = 1
-	}
-	*e = append(*e, b)
-}
+func encode() encoder         { return encoder{records.New(32)} }
+func decode(b []byte) decoder { return decoder{records.Read(b)} }
 
 func (e *encoder) texts(registers []text, base int64) {
 	for i := range registers {
 		if t := &registers[i]; t.rank != 0 {
-			*e = append(*e, byte(i+1), t.rank)
-			e.uint(uint64(len(t.value)))
-			*e = append(*e, t.value...)
-			e.int(t.at - base)
+			e.Byte(byte(i+1), t.rank)
+			e.Text(t.value)
+			e.Int(t.at - base)
 		}
 	}
-	*e = append(*e, 0)
+	e.Byte(0)
 }
 
 func (e *encoder) moments(ms []moment) {
-	e.uint(uint64(len(ms)))
+	e.Uint(uint64(len(ms)))
 	for _, m := range ms {
-		e.id(m.fact)
-		e.int(m.at)
+		e.ID(m.fact)
+		e.Int(m.at)
 	}
-}
-
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) uint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) int() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) take(n uint64) []byte {
-	if n > uint64(len(d.b)) {
-		d.bad, d.b = true, nil
-		return nil
-	}
-	v := d.b[:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) byte() byte {
-	if v := d.take(1); v != nil {
-		return v[0]
-	}
-	return 0
-}
-
-func (d *decoder) id() (v schemas.Id) {
-	copy(v[:], d.take(uint64(len(v))))
-	return v
-}
-
-func (d *decoder) ids() (ids []schemas.Id) {
-	for n := d.uint(); n > 0 && !d.bad; n-- {
-		ids = append(ids, d.id())
-	}
-	return ids
 }
 
 func (d *decoder) texts(registers []text, base int64) {
-	for !d.bad {
-		i := d.byte()
-		if i == 0 {
-			return
-		}
-		rank := d.byte()
-		value, at := d.take(d.uint()), d.int()+base
+	for i := d.Byte(); i != 0; i = d.Byte() {
+		rank := d.Byte()
+		value, at := d.Text(), d.Int()+base
 		if int(i) <= len(registers) {
-			registers[i-1] = text{string(value), rank, at}
+			registers[i-1] = text{value, rank, at}
 		}
 	}
 }
 
 func (d *decoder) moments() (ms []moment) {
-	for n := d.uint(); n > 0 && !d.bad; n-- {
-		ms = append(ms, moment{d.id(), d.int()})
+	for range d.Count() {
+		ms = append(ms, moment{d.ID(), d.Int()})
 	}
 	return ms
 }
 
-func (d *decoder) version() {
-	if d.byte() != recordVersion {
-		d.bad = true
-	}
-}
-
-func (d *decoder) err() error {
-	if d.bad {
-		return errRecord
-	}
-	return nil
-}
-
 func (f *fact) encode() []byte {
-	e := make(encoder, 0, 384+len(f.row))
-	e = append(e, recordVersion, byte(f.kind), byte(f.captureMode))
-	e.bool(f.critical)
-	e.id(f.key)
-	e.id(f.cause)
-	e.uint(uint64(f.witnesses))
-	e.uint(uint64(f.shown))
-	e.uint(uint64(f.ended))
-	e.int(f.first)
-	e.int(f.base)
-	e.int(f.due)
-	e.int(f.published)
-	e.int(f.version)
-	e.uint(schemas.EnrichedFingerprint)
-	e.bytes(f.row)
+	e := encoder{records.New(384 + len(f.row))}
+	e.Byte(byte(f.kind), byte(f.captureMode))
+	e.Bool(f.critical)
+	e.ID(f.key)
+	e.ID(f.cause)
+	e.Uint(uint64(f.witnesses))
+	e.Uint(uint64(f.shown))
+	e.Uint(uint64(f.ended))
+	e.Int(f.first)
+	e.Int(f.base)
+	e.Int(f.due)
+	e.Int(f.published)
+	e.Int(f.version)
+	e.Uint(schemas.EnrichedFingerprint)
+	e.Bytes(f.row)
 	e.texts(f.texts[:], f.base)
 	for i := range f.numbers {
 		if n := &f.numbers[i]; n.rank != 0 {
-			e = append(e, byte(i+1), n.rank)
-			e.int(n.value)
-			e.int(n.at)
+			e.Byte(byte(i+1), n.rank)
+			e.Int(n.value)
+			e.Int(n.at)
 		}
 	}
-	e = append(e, 0)
+	e.Byte(0)
 	if f.spent {
-		e.bool(true)
+		e.Bool(true)
 	}
-	return e
+	return e.Writer
 }
 
 // rowOf is the row of an encoded fact.
 func rowOf(b []byte) ([]byte, error) {
 	var f fact
-	d := decoder{b: b}
+	d := decode(b)
 	return f.head(&d)
 }
 
 // head reads what stands before the registers, and returns the row.
 func (f *fact) head(d *decoder) ([]byte, error) {
-	d.version()
-	f.kind, f.captureMode, f.critical = schemas.Kind(d.byte()), schemas.CaptureMode(d.byte()), d.byte() != 0
-	f.key, f.cause = d.id(), d.id()
-	f.witnesses, f.shown, f.ended = uint16(d.uint()), uint16(d.uint()), uint16(d.uint())
-	f.first, f.base, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int(), d.int()
-	return schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
+	f.kind, f.captureMode, f.critical = schemas.Kind(d.Byte()), schemas.CaptureMode(d.Byte()), d.Bool()
+	f.key, f.cause = d.ID(), d.ID()
+	f.witnesses, f.shown, f.ended = uint16(d.Uint()), uint16(d.Uint()), uint16(d.Uint())
+	f.first, f.base, f.due, f.published, f.version = d.Int(), d.Int(), d.Int(), d.Int(), d.Int()
+	return schemas.Resolve(d.Uint(), schemas.EnrichedFingerprint, d.Bytes())
 }
 
 func (f *fact) decode(b []byte) error {
 	*f = fact{}
-	d := decoder{b: b}
+	d := decode(b)
 	row, err := f.head(&d)
 	if err != nil {
 		return err
 	}
 	f.row = append([]byte(nil), row...)
 	d.texts(f.texts[:], f.base)
-	for !d.bad {
-		i := d.byte()
+	for {
+		i := d.Byte()
 		if i == 0 {
 			break
 		}
-		n := number{rank: d.byte(), value: d.int(), at: d.int()}
+		n := number{rank: d.Byte(), value: d.Int(), at: d.Int()}
 		if int(i) <= len(f.numbers) {
 			f.numbers[i-1] = n
 		}
 	}
-	f.spent = len(d.b) > 0 && d.byte() != 0
-	return d.err()
+	f.spent = len(d.Rest()) > 0 && d.Bool()
+	return d.Err()
 }
 
 func (s *session) encode() []byte {
-	e := make(encoder, 0, 256)
-	e = append(e, recordVersion)
-	e.id(s.id)
-	e.int(s.facts)
-	e.uint(uint64(s.shown))
-	e.int(s.lastEvent)
-	e.int(s.endAt)
-	e.bool(s.closing)
-	e.int(s.sweepAt)
-	e.int(s.sweptAt)
-	e.int(s.cursor)
-	e.bool(s.ending)
-	e.bool(s.said)
-	e.bool(s.asked)
-	e.bool(s.compareAll)
-	e.int(s.branchAt)
+	e := encoder{records.New(256)}
+	e.ID(s.id)
+	e.Int(s.facts)
+	e.Uint(uint64(s.shown))
+	e.Int(s.lastEvent)
+	e.Int(s.endAt)
+	e.Bool(s.closing)
+	e.Int(s.sweepAt)
+	e.Int(s.sweptAt)
+	e.Int(s.cursor)
+	e.Bool(s.ending)
+	e.Bool(s.said)
+	e.Bool(s.asked)
+	e.Bool(s.compareAll)
+	e.Int(s.branchAt)
 	e.texts(s.texts[:], 0)
-	e.int(s.links)
-	e.int(s.closeAt)
-	e.int(s.away)
-	e.int(s.first)
-	e.int(s.compared)
-	e.bool(s.related)
+	e.Int(s.links)
+	e.Int(s.closeAt)
+	e.Int(s.away)
+	e.Int(s.first)
+	e.Int(s.compared)
+	e.Bool(s.related)
 	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.backgroundAt, s.criticalAt, s.criticals, s.tasksAt} {
-		e.int(v)
+		e.Int(v)
 	}
-	e.ids(s.openTurns)
-	e.ids(s.pending)
-	e.uint(uint64(len(s.prompts)))
+	e.IDs(s.openTurns)
+	e.IDs(s.pending)
+	e.Uint(uint64(len(s.prompts)))
 	for _, at := range s.prompts {
-		e.int(at)
+		e.Int(at)
 	}
-	return e
+	return e.Writer
 }
 
 func (s *session) decode(b []byte) error {
 	*s = session{}
-	d := decoder{b: b}
-	d.version()
-	s.id, s.facts, s.shown = d.id(), d.int(), uint16(d.uint())
-	s.lastEvent, s.endAt, s.closing = d.int(), d.int(), d.byte() != 0
-	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked, s.compareAll = d.int(), d.int(), d.int(), d.byte() != 0, d.byte() != 0, d.byte() != 0, d.byte() != 0
-	s.branchAt = d.int()
+	d := decode(b)
+	s.id, s.facts, s.shown = d.ID(), d.Int(), uint16(d.Uint())
+	s.lastEvent, s.endAt, s.closing = d.Int(), d.Int(), d.Bool()
+	s.sweepAt, s.sweptAt, s.cursor, s.ending, s.said, s.asked, s.compareAll = d.Int(), d.Int(), d.Int(), d.Bool(), d.Bool(), d.Bool(), d.Bool()
+	s.branchAt = d.Int()
 	d.texts(s.texts[:], 0)
-	if len(d.b) > 0 { // of before sessions were closed
-		s.links, s.closeAt, s.away = d.int(), d.int(), d.int()
+	if len(d.Rest()) > 0 { // of before sessions were closed
+		s.links, s.closeAt, s.away = d.Int(), d.Int(), d.Int()
 	}
-	if len(d.b) > 0 { // of before prices were applied
-		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
+	if len(d.Rest()) > 0 { // of before prices were applied
+		s.first, s.compared, s.related = d.Int(), d.Int(), d.Bool()
 	}
-	if len(d.b) > 0 { // of before there were detectors
+	if len(d.Rest()) > 0 { // of before there were detectors
 		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.backgroundAt, &s.criticalAt, &s.criticals, &s.tasksAt} {
-			*v = d.int()
+			*v = d.Int()
 		}
-		s.openTurns, s.pending = d.ids(), d.ids()
-		for n := d.uint(); n > 0 && !d.bad; n-- {
-			s.prompts = append(s.prompts, d.int())
+		s.openTurns, s.pending = d.IDs(), d.IDs()
+		for range d.Count() {
+			s.prompts = append(s.prompts, d.Int())
 		}
 	}
-	return d.err()
+	return d.Err()
 }
 
 func (p *page) encode() []byte {
-	e := encoder{recordVersion}
-	e.ids(p.facts)
-	return e
+	e := encode()
+	e.IDs(p.facts)
+	return e.Writer
 }
 
 func (p *page) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	p.facts = d.ids()
-	return d.err()
+	d := decode(b)
+	p.facts = d.IDs()
+	return d.Err()
 }
 
 func (l *link) encode() []byte {
-	e := encoder{recordVersion}
+	e := encode()
 	e.moments(l.requests)
 	e.moments(l.calls)
-	return e
+	return e.Writer
 }
 
 func (l *link) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
+	d := decode(b)
 	l.requests, l.calls = d.moments(), d.moments()
-	return d.err()
+	return d.Err()
 }
 
 func (t *turn) encode() []byte {
-	e := encoder{recordVersion}
-	e.ids(t.said)
-	return t.Append(e)
+	e := encode()
+	e.IDs(t.said)
+	return t.Append(e.Writer)
 }
 
 func (t *turn) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	t.said = d.ids()
-	if d.bad {
-		return errRecord
+	d := decode(b)
+	t.said = d.IDs()
+	if d.Err() != nil {
+		return records.ErrDamaged
 	}
-	return t.Decode(d.b)
+	return t.Decode(d.Rest())
 }
 
 func (t *testRuns) encode() []byte {
-	e := encoder{recordVersion}
-	e.ids(t.said)
-	return t.Append(e)
+	e := encode()
+	e.IDs(t.said)
+	return t.Append(e.Writer)
 }
 
 func (t *testRuns) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	t.said = d.ids()
-	if d.bad {
-		return errRecord
+	d := decode(b)
+	t.said = d.IDs()
+	if d.Err() != nil {
+		return records.ErrDamaged
 	}
-	return t.Decode(d.b)
+	return t.Decode(d.Rest())
 }
 
 func (n *finding) encode() []byte {
-	e := encoder{recordVersion}
-	e.id(n.id)
-	e.int(n.rules)
-	e.int(n.Version)
-	e.int(n.Published)
-	e.int(n.due)
-	e.uint(schemas.FindingFingerprint)
-	e.bytes(n.Row)
-	return n.Append(e)
+	e := encode()
+	e.ID(n.id)
+	e.Int(n.rules, n.due)
+	n.Write(&e.Writer)
+	return n.Append(e.Writer)
 }
 
 func (n *finding) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	n.id, n.rules, n.Version, n.Published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
-	row, err := schemas.Resolve(d.uint(), schemas.FindingFingerprint, d.take(d.uint()))
-	if err != nil || d.bad {
-		return errors.Join(err, d.err())
+	d := decode(b)
+	n.id, n.rules, n.due = d.ID(), d.Int(), d.Int()
+	if err := errors.Join(n.Read(&d.Reader), d.Err()); err != nil {
+		return err
 	}
-	if n.Row = nil; len(row) > 0 {
-		n.Row = append([]byte(nil), row...)
-	}
-	return n.Decode(d.b)
+	return n.Decode(d.Rest())
 }
 
 func (h *host) encode() []byte {
-	e := encoder{recordVersion}
-	e.int(h.sessions)
-	e.int(h.due)
+	e := encode()
+	e.Int(h.sessions)
+	e.Int(h.due)
 	for _, at := range h.heard {
-		e.int(at)
+		e.Int(at)
 	}
-	e.int(h.told)
-	return e
+	e.Int(h.told)
+	return e.Writer
 }
 
 func (h *host) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	h.sessions, h.due = d.int(), d.int()
+	d := decode(b)
+	h.sessions, h.due = d.Int(), d.Int()
 	for c := range h.heard {
-		h.heard[c] = d.int()
+		h.heard[c] = d.Int()
 	}
-	if len(d.b) > 0 {
-		h.told = d.int()
+	if len(d.Rest()) > 0 {
+		h.told = d.Int()
 	}
-	return d.err()
+	return d.Err()
 }
 
 func (n *seen) encode() []byte {
-	e := encoder{recordVersion}
-	e.int(n.due)
-	return e
+	e := encode()
+	e.Int(n.due)
+	return e.Writer
 }
 
 func (n *seen) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	n.due = d.int()
-	return d.err()
+	d := decode(b)
+	n.due = d.Int()
+	return d.Err()
 }

@@ -177,35 +177,34 @@ func (x *fold) dead(reason, detail, position string) {
 }
 
 func (rs *restatements) encode() []byte {
-	e := encoder{recordVersion}
-	e.uint(uint64(len(rs.all)))
+	e := encode()
+	e.Uint(uint64(len(rs.all)))
 	for _, r := range rs.all {
-		e.bytes([]byte(r.Kind))
-		e.int(r.Version)
-		e.int(r.Since)
-		e.bytes([]byte(r.Reason))
-		e.int(r.Asked)
+		e.Bytes([]byte(r.Kind))
+		e.Int(r.Version)
+		e.Int(r.Since)
+		e.Bytes([]byte(r.Reason))
+		e.Int(r.Asked)
 	}
-	e.int(rs.walks)
-	e.int(rs.due)
-	e.int(rs.since)
-	e.bool(rs.open)
-	e.bytes([]byte(rs.cursor))
-	e.id(rs.waiting)
-	return e
+	e.Int(rs.walks)
+	e.Int(rs.due)
+	e.Int(rs.since)
+	e.Bool(rs.open)
+	e.Bytes([]byte(rs.cursor))
+	e.ID(rs.waiting)
+	return e.Writer
 }
 
 func (rs *restatements) decode(b []byte) error {
-	d := decoder{b: b}
-	d.version()
-	for n := d.uint(); n > 0 && !d.bad; n-- {
+	d := decode(b)
+	for range d.Count() {
 		var r engine.Restatement
-		r.Kind = string(d.take(d.uint()))
-		r.Version, r.Since = d.int(), d.int()
-		r.Reason, r.Asked = string(d.take(d.uint())), d.int()
+		r.Kind = d.Text()
+		r.Version, r.Since = d.Int(), d.Int()
+		r.Reason, r.Asked = d.Text(), d.Int()
 		rs.all = append(rs.all, r)
 	}
-	rs.walks, rs.due, rs.since, rs.open = d.int(), d.int(), d.int(), d.byte() != 0
-	rs.cursor, rs.waiting = string(d.take(d.uint())), d.id()
-	return d.err()
+	rs.walks, rs.due, rs.since, rs.open = d.Int(), d.Int(), d.Int(), d.Byte() != 0
+	rs.cursor, rs.waiting = d.Text(), d.ID()
+	return d.Err()
 }

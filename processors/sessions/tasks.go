@@ -82,22 +82,21 @@ func (x *fold) tellTasks(s *session) {
 }
 
 func (t *contributed) encode() []byte {
-	e := encoder{recordVersion}
-	e.uint(uint64(len(t.tasks)))
+	e := encode()
+	e.Uint(uint64(len(t.tasks)))
 	for _, task := range t.tasks {
-		e.bytes([]byte(task.id))
-		e = append(e, task.hash[:]...)
+		e.Bytes([]byte(task.id))
+		e.Byte(task.hash[:]...)
 	}
-	return e
+	return e.Writer
 }
 
 func (t *contributed) decode(b []byte) error {
-	d := decoder{b: bytes.Clone(b)}
-	d.version()
-	for n := d.uint(); n > 0 && !d.bad; n-- {
-		task := toldTask{id: string(d.take(d.uint()))}
-		copy(task.hash[:], d.take(16))
+	d := decode(bytes.Clone(b))
+	for range d.Count() {
+		task := toldTask{id: d.Text()}
+		copy(task.hash[:], d.Take(16))
 		t.tasks = append(t.tasks, task)
 	}
-	return d.err()
+	return d.Err()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/findings"
+	"github.com/flightlog/flightlog/processors/records"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -567,168 +568,90 @@ func (h *history) same(hour int64) (samples []int64) {
 	return samples
 }
 
-var errRecord = errors.New("state record is damaged")
-
-// The records: a version byte, varints, length-prefixed texts.
-
-const recordVersion = 1
-
-type writer []byte
-
-func (w *writer) ints(values ...int64) {
-	for _, v := range values {
-		*w = binary.AppendVarint(*w, v)
-	}
-}
-
-func (w *writer) text(s string) {
-	w.ints(int64(len(s)))
-	*w = append(*w, s...)
-}
-
-func (w *writer) said(s *findings.Said) {
-	w.text(string(s.Row))
-	w.ints(s.Version, s.Published)
-}
-
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) ints(values ...*int64) {
-	for _, v := range values {
-		n, size := binary.Varint(r.b)
-		if size <= 0 {
-			r.bad, r.b = true, nil
-			return
-		}
-		*v, r.b = n, r.b[size:]
-	}
-}
-
-func (r *reader) count() int64 {
-	var n int64
-	r.ints(&n)
-	if n < 0 || n > int64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	return n
-}
-
-func (r *reader) bytes() []byte {
-	n := r.count()
-	b := r.b[:n]
-	r.b = r.b[n:]
-	return b
-}
-
-func (r *reader) text() string { return string(r.bytes()) }
-
-func (r *reader) said() (s findings.Said) {
-	if row := r.text(); row != "" {
-		s.Row = []byte(row)
-	}
-	r.ints(&s.Version, &s.Published)
-	return s
-}
-
-func (r *reader) err() error {
-	if r.bad || len(r.b) > 0 {
-		return errRecord
-	}
-	return nil
-}
-
 func (m *marks) encode() []byte {
-	w := writer{}
-	w.ints(recordVersion, m.mark, int64(len(m.sources)))
+	w := records.New(64)
+	w.Int(m.mark)
+	w.Uint(uint64(len(m.sources)))
 	for _, s := range m.sources {
-		w.ints(s.partition, s.watermark, s.heard)
+		w.Int(s.partition, s.watermark, s.heard)
 	}
 	return w
 }
 
 func (m *marks) decode(b []byte) error {
-	r := reader{b: b}
-	var version int64
-	r.ints(&version, &m.mark)
-	for n := r.count(); n > 0; n-- {
+	r := records.Read(b)
+	r.Ints(&m.mark)
+	for range r.Count() {
 		var s source
-		r.ints(&s.partition, &s.watermark, &s.heard)
+		r.Ints(&s.partition, &s.watermark, &s.heard)
 		m.sources = append(m.sources, s)
 	}
-	return r.err()
+	return r.Err()
 }
 
 func (v *value) encode() []byte {
-	w := writer{}
-	w.ints(recordVersion, int64(v.dimension), v.last, v.judgeAt, v.usualAt, v.usual.Samples, v.usual.Median, v.usual.Deviation)
-	w.text(v.org)
-	w.text(v.value)
-	w.ints(int64(len(v.panes)))
+	w := records.New(64 + len(v.hours.earlier) + len(v.days.earlier))
+	w.Int(int64(v.dimension), v.last, v.judgeAt, v.usualAt, v.usual.Samples, v.usual.Median, v.usual.Deviation)
+	w.Text(v.org)
+	w.Text(v.value)
+	w.Uint(uint64(len(v.panes)))
 	for _, p := range v.panes {
 		late := int64(0)
 		if p.late {
 			late = 1
 		}
-		w.ints(int64(p.size), p.start, int64(p.billing), int64(p.grade), p.due, late,
+		w.Int(int64(p.size), p.start, int64(p.billing), int64(p.grade), p.due, late,
 			p.requests, p.input, p.output, p.cacheRead, p.cacheWrite, p.cost)
 	}
 	for _, h := range [...]*history{&v.hours, &v.days} {
-		w.ints(h.last.at, h.last.cost)
-		w.ints(int64(len(h.earlier)))
-		w = append(w, h.earlier...)
+		w.Int(h.last.at, h.last.cost)
+		w.Bytes(h.earlier)
 	}
-	spikes := int64(0)
-	if v.spike != nil {
-		spikes = 1
-	}
-	w.ints(spikes)
+	w.Bool(v.spike != nil)
 	if s := v.spike; s != nil {
-		w.ints(s.since, s.hour, s.cost, s.median)
-		w.said(&s.said)
+		w.Int(s.since, s.hour, s.cost, s.median)
+		s.said.Write(&w)
 	}
-	w.ints(int64(len(v.budgets)))
+	w.Uint(uint64(len(v.budgets)))
 	for i := range v.budgets {
 		b := &v.budgets[i]
-		w.text(b.period)
-		w.ints(b.began, b.ends, b.limit)
-		w.said(&b.said)
+		w.Text(b.period)
+		w.Int(b.began, b.ends, b.limit)
+		b.said.Write(&w)
 	}
 	return w
 }
 
 func (v *value) decode(b []byte) error {
-	r := reader{b: b}
-	var version, dimension int64
-	r.ints(&version, &dimension, &v.last, &v.judgeAt, &v.usualAt, &v.usual.Samples, &v.usual.Median, &v.usual.Deviation)
+	r := records.Read(b)
+	var wrong error
+	var dimension int64
+	r.Ints(&dimension, &v.last, &v.judgeAt, &v.usualAt, &v.usual.Samples, &v.usual.Median, &v.usual.Deviation)
 	v.dimension = schemas.SpendDimension(dimension)
-	v.org, v.value = r.text(), r.text()
-	for n := r.count(); n > 0; n-- {
+	v.org, v.value = r.Text(), r.Text()
+	for range r.Count() {
 		p := &pane{}
 		var size, billing, grade, late int64
-		r.ints(&size, &p.start, &billing, &grade, &p.due, &late, &p.requests, &p.input, &p.output, &p.cacheRead, &p.cacheWrite, &p.cost)
+		r.Ints(&size, &p.start, &billing, &grade, &p.due, &late, &p.requests, &p.input, &p.output, &p.cacheRead, &p.cacheWrite, &p.cost)
 		p.size, p.billing, p.grade, p.late = schemas.PaneSize(size), schemas.Billing(billing), schemas.CostGrade(grade), late != 0
 		v.panes = append(v.panes, p)
 	}
 	for _, h := range [...]*history{&v.hours, &v.days} {
-		r.ints(&h.last.at, &h.last.cost)
-		h.earlier = r.bytes()
+		r.Ints(&h.last.at, &h.last.cost)
+		h.earlier = r.Bytes()
 	}
-	if r.count() > 0 {
+	if r.Bool() {
 		v.spike = &spikeState{}
-		r.ints(&v.spike.since, &v.spike.hour, &v.spike.cost, &v.spike.median)
-		v.spike.said = r.said()
+		r.Ints(&v.spike.since, &v.spike.hour, &v.spike.cost, &v.spike.median)
+		wrong = v.spike.said.Read(&r)
 	}
-	for n := r.count(); n > 0; n-- {
-		b := budgetState{period: r.text()}
-		r.ints(&b.began, &b.ends, &b.limit)
-		b.said = r.said()
+	for range r.Count() {
+		b := budgetState{period: r.Text()}
+		r.Ints(&b.began, &b.ends, &b.limit)
+		wrong = cmp.Or(wrong, b.said.Read(&r))
 		v.budgets = append(v.budgets, b)
 	}
-	return r.err()
+	return errors.Join(wrong, r.Err())
 }
 
 // periodOf is the period of a budget (hour, day, month of UTC) that holds a time, µs.

@@ -1,13 +1,14 @@
 package tasks
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/processors/findings"
+	"github.com/flightlog/flightlog/processors/records"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -150,44 +151,24 @@ func (x *fold) putHosts() {
 }
 
 func (h *host) encode() []byte {
-	b := []byte{recordVersion}
-	for _, t := range [...]string{h.org, h.name, h.team, h.user, string(h.said.Row)} {
-		b = append(binary.AppendUvarint(b, uint64(len(t))), t...)
+	w := records.New(256)
+	for _, t := range [...]string{h.org, h.name, h.team, h.user} {
+		w.Text(t)
 	}
-	for _, n := range append([]int64{h.said.Version, h.said.Published, h.last, h.lookAt, h.silent}, h.days...) {
-		b = binary.AppendVarint(b, n)
-	}
-	return b
+	h.said.Write(&w)
+	w.Int(h.last, h.lookAt, h.silent)
+	w.Uint(uint64(len(h.days)))
+	w.Int(h.days...)
+	return w
 }
 
 func (h *host) decode(b []byte) error {
-	if len(b) == 0 || b[0] != recordVersion {
-		return errRecord
+	r := records.Read(b)
+	h.org, h.name, h.team, h.user = r.Text(), r.Text(), r.Text(), r.Text()
+	wrong := h.said.Read(&r)
+	r.Ints(&h.last, &h.lookAt, &h.silent)
+	for range r.Count() {
+		h.days = append(h.days, r.Int())
 	}
-	b = b[1:]
-	var row string
-	for _, to := range [...]*string{&h.org, &h.name, &h.team, &h.user, &row} {
-		n, size := binary.Uvarint(b)
-		if size <= 0 || n > uint64(len(b)-size) {
-			return errRecord
-		}
-		*to, b = string(b[size:size+int(n)]), b[size+int(n):]
-	}
-	if row != "" {
-		h.said.Row = []byte(row)
-	}
-	var numbers []int64
-	for len(b) > 0 {
-		n, size := binary.Varint(b)
-		if size <= 0 {
-			return errRecord
-		}
-		numbers, b = append(numbers, n), b[size:]
-	}
-	if len(numbers) < 5 {
-		return errRecord
-	}
-	h.said.Version, h.said.Published, h.last, h.lookAt, h.silent = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-	h.days = numbers[5:]
-	return nil
+	return errors.Join(wrong, r.Err())
 }

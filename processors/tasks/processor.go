@@ -3,7 +3,6 @@ package tasks
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/processors/engine"
+	"github.com/flightlog/flightlog/processors/records"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -285,71 +285,34 @@ func (x *fold) record(id schemas.Id, fresh bool) *record {
 	return r
 }
 
-var errRecord = errors.New("state record is damaged")
-
-const recordVersion = 1
-
 func (r *record) encode() []byte {
-	b := []byte{recordVersion}
-	for _, v := range [...]int64{r.version, r.published, r.arrived, r.changedAt} {
-		b = binary.AppendVarint(b, v)
-	}
-	text := func(t []byte) { b = append(binary.AppendUvarint(b, uint64(len(t))), t...) }
-	b = binary.AppendUvarint(b, schemas.TaskFingerprint)
-	text(r.row)
-	b = binary.AppendUvarint(b, schemas.TaskFactFingerprint)
-	b = binary.AppendUvarint(b, uint64(len(r.contributions)))
+	w := records.New(64 + len(r.row))
+	w.Int(r.version, r.published, r.arrived, r.changedAt)
+	w.Uint(schemas.TaskFingerprint)
+	w.Bytes(r.row)
+	w.Uint(schemas.TaskFactFingerprint)
+	w.Uint(uint64(len(r.contributions)))
 	for _, c := range r.contributions {
-		text([]byte(c.source))
-		text(c.fact)
+		w.Text(c.source)
+		w.Bytes(c.fact)
 	}
-	return b
+	return w
 }
 
 func (r *record) decode(b []byte) error {
-	bad := len(b) == 0 || b[0] != recordVersion
-	number := func() uint64 {
-		v, n := binary.Uvarint(b)
-		if bad = bad || n <= 0; bad {
-			return 0
-		}
-		b = b[n:]
-		return v
+	in := records.Read(b)
+	in.Ints(&r.version, &r.published, &r.arrived, &r.changedAt)
+	var err error
+	writer, row := in.Uint(), in.Bytes()
+	if r.row = nil; len(row) > 0 {
+		r.row, err = schemas.Resolve(writer, schemas.TaskFingerprint, row)
 	}
-	text := func() []byte {
-		n := number()
-		if bad = bad || n > uint64(len(b)); bad {
-			return nil
-		}
-		t := bytes.Clone(b[:n])
-		b = b[n:]
-		return t
-	}
-	if !bad {
-		b = b[1:]
-	}
-	for _, to := range [...]*int64{&r.version, &r.published, &r.arrived, &r.changedAt} {
-		v, n := binary.Varint(b)
-		if bad = bad || n <= 0; bad {
-			return errRecord
-		}
-		*to, b = v, b[n:]
-	}
-	var err, wrong error
-	r.row, err = schemas.Resolve(number(), schemas.TaskFingerprint, text())
-	if len(r.row) == 0 {
-		r.row, err = nil, nil
-	}
-	writer := number()
-	for n := number(); n > 0 && !bad; n-- {
-		c := given{source: string(text())}
-		if c.fact, wrong = schemas.Resolve(writer, schemas.TaskFactFingerprint, text()); wrong != nil {
-			err = wrong
-		}
+	writer = in.Uint()
+	for range in.Count() {
+		c := given{source: in.Text()}
+		fact, wrong := schemas.Resolve(writer, schemas.TaskFactFingerprint, in.Bytes())
+		c.fact, err = fact, cmp.Or(err, wrong)
 		r.contributions = append(r.contributions, c)
 	}
-	if bad || err != nil || len(b) > 0 {
-		return errors.Join(errRecord, err)
-	}
-	return nil
+	return errors.Join(err, in.Err())
 }
