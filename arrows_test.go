@@ -36,8 +36,6 @@ var arrows = map[string]struct{ code, tests []string }{
 	"processors":           {[]string{"schemas", "broker"}, []string{"loadtest/recordings"}},
 	"processors/pricing":   {[]string{"schemas"}, []string{"loadtest/recordings"}},
 	"processors/detectors": {[]string{"schemas"}, []string{"loadtest/recordings"}},
-	"processors/spend":     {[]string{"schemas"}, []string{"loadtest/recordings"}},
-	"processors/tasks":     {[]string{"schemas"}, []string{"loadtest/recordings"}},
 	"processors/directory": {[]string{"schemas"}, []string{"loadtest/recordings"}},
 	"sinks":                {[]string{"schemas", "broker"}, []string{"loadtest/recordings"}},
 	"loadtest":             {[]string{"schemas", "broker", "producers", "processors", "sinks"}, nil},
@@ -53,7 +51,7 @@ var arrows = map[string]struct{ code, tests []string }{
 var wired = []string{"broker/jetstream", "broker/kafka", "broker/memory", "broker/simulated", "broker/brokertest"}
 
 // pure are the rooms that hold rules only: no clock, no I/O.
-var pure = []string{"processors/pricing", "processors/directory", "processors/detectors", "processors/spend", "processors/tasks"}
+var pure = []string{"processors/pricing", "processors/directory", "processors/detectors"}
 
 func within(name, folder string) bool { return name == folder || strings.HasPrefix(name, folder+"/") }
 
@@ -200,10 +198,9 @@ func TestTheArrowsTellRightFromWrong(t *testing.T) {
 		{source{name: "processors/pricing/pricing.go", imports: ours("processors/sessions")}, "imports processors/sessions"},
 		{source{name: "processors/detectors/loops/loops.go", imports: []string{"os"}}, "imports os: processors/detectors is pure"},
 		{source{name: "processors/pricing/pricing.go", imports: []string{"net/http"}}, "imports net/http"},
-		{source{name: "processors/spend/spend.go", imports: ours("schemas")}, ""},
-		{source{name: "processors/spend/spend.go", imports: ours("processors/pricing")}, "imports processors/pricing"},
-		{source{name: "processors/tasks/tasks.go", imports: ours("processors/sessions")}, "imports processors/sessions"},
-		{source{name: "processors/spend/spend.go", clock: []string{"time.Now"}}, "uses time.Now"},
+		{source{name: "processors/directory/directory.go", imports: ours("schemas")}, ""},
+		{source{name: "processors/directory/directory.go", imports: ours("processors/pricing")}, "imports processors/pricing"},
+		{source{name: "processors/directory/directory.go", clock: []string{"time.Now"}}, "uses time.Now"},
 		{source{name: "processors/pricing/pricing_test.go", imports: []string{"os", "net/http"}}, ""},
 		{source{name: "processors/pricing/pricing.go", clock: []string{"time.Now"}}, "uses time.Now"},
 		{source{name: "processors/engine/engine.go", clock: []string{"time.Now"}}, ""},

@@ -19,13 +19,36 @@ import (
 // Topics that every installation has. Names are part of the contract with
 // readers (DESIGN §3).
 const (
-	Events      = "events"      // two lanes; frames of events and control records
-	Enriched    = "enriched"    // signed rows, one per fact version
-	Findings    = "findings"    // detector results; two lanes
-	DeadLetters = "deadletters" // what could not be processed, and why
-	Closed      = "closed"      // internal: state that was archived, to come back by a reload
-	Config      = "config"      // every version of rules, prices and directory; one partition
+	Events      = "events"       // two lanes; frames of events and control records
+	Enriched    = "enriched"     // signed rows, one per fact version
+	Findings    = "findings"     // detector results; two lanes
+	DeadLetters = "deadletters"  // what could not be processed, and why
+	Tasks       = "tasks"        // signed rows of task records
+	Spend       = "spend"        // increments of window panes
+	TaskFacts   = "task-facts"   // internal: what a session contributes to a task; two lanes
+	SpendDeltas = "spend-deltas" // internal: what a commit adds to spend; two lanes
+	ChangeFacts = "change-facts" // internal: commits and pull requests of sessions, and what the forge tells; two lanes
+	Closed      = "closed"       // internal: state that was archived, to come back by a reload
+	Config      = "config"       // every version of rules, prices and directory; one partition
 )
+
+// TwoLanes tells a topic that has a critical lane besides the normal one.
+func TwoLanes(topic string) bool {
+	switch topic {
+	case Events, Findings, TaskFacts, SpendDeltas, ChangeFacts:
+		return true
+	}
+	return false
+}
+
+// Internal tells a topic that only processors read.
+func Internal(topic string) bool {
+	switch topic {
+	case TaskFacts, SpendDeltas, ChangeFacts, Closed:
+		return true
+	}
+	return false
+}
 
 // The three ways in which a broker call fails. Every error of an
 // implementation wraps exactly one of them, or is a context's error, or is
@@ -60,7 +83,7 @@ var (
 type Log struct {
 	Topic     string
 	Partition int
-	Lane      schemas.Lane // events and findings have two; normal elsewhere
+	Lane      schemas.Lane // of topics with TwoLanes; normal elsewhere
 }
 
 // String is the log as dead letters name their source: topic/partition, and the

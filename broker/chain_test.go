@@ -79,3 +79,12 @@ func TestTheHeadOfRowsIsReadForEveryTopicOfRows(t *testing.T) {
 		t.Error("events hold rows")
 	}
 }
+
+func TestWhatProcessorsReadAndFindingsHaveACriticalLane(t *testing.T) {
+	two := map[string]bool{broker.Events: true, broker.Findings: true, broker.TaskFacts: true, broker.SpendDeltas: true, broker.ChangeFacts: true}
+	for _, topic := range append(broker.RowTopics(), broker.Events, broker.Config) {
+		if broker.TwoLanes(topic) != two[topic] {
+			t.Errorf("%s has two lanes: %v", topic, broker.TwoLanes(topic))
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,15 +11,9 @@ import (
 
 // rowFrames are the topics that hold frames of rows: for each the schemas of
 // row and frame, and how the head of such a frame is read.
-var rowFrames = map[string]struct {
-	row, fingerprint uint64
-	header           func(message []byte) (schemas.RowHeader, error)
-}{
-	Enriched: {schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
-		var f schemas.EnrichedFrame
-		err := f.DecodeMessage(message)
-		return f.Header, err
-	}},
+var rowFrames = map[string]frames{
+	Enriched:    enrichedFrames,
+	ChangeFacts: enrichedFrames,
 	Findings: {schemas.FindingFingerprint, schemas.FindingFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.FindingFrame
 		err := f.DecodeMessage(message)
@@ -29,12 +24,43 @@ var rowFrames = map[string]struct {
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
+	Tasks: {schemas.TaskFingerprint, schemas.TaskFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.TaskFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	TaskFacts: {schemas.TaskFactFingerprint, schemas.TaskFactFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.TaskFactFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	Spend: {schemas.SpendFingerprint, schemas.SpendFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.SpendFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
+	SpendDeltas: {schemas.SpendDeltaFingerprint, schemas.SpendDeltaFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+		var f schemas.SpendDeltaFrame
+		err := f.DecodeMessage(message)
+		return f.Header, err
+	}},
 	Closed: {schemas.ClosedFingerprint, schemas.ClosedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
 		var f schemas.ClosedFrame
 		err := f.DecodeMessage(message)
 		return f.Header, err
 	}},
 }
+
+type frames struct {
+	row, fingerprint uint64
+	header           func(message []byte) (schemas.RowHeader, error)
+}
+
+var enrichedFrames = frames{schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint, func(message []byte) (schemas.RowHeader, error) {
+	var f schemas.EnrichedFrame
+	err := f.DecodeMessage(message)
+	return f.Header, err
+}}
 
 // RowTopics are the topics that hold frames of rows, in order of name.
 func RowTopics() []string { return slices.Sorted(maps.Keys(rowFrames)) }
@@ -48,6 +74,11 @@ func IsRowTopic(topic string) bool {
 // RowSchema is the fingerprint of the schema that rows of one of RowTopics are
 // written with.
 func RowSchema(topic string) uint64 { return rowFrames[topic].row }
+
+// CompareOutputs is the order of the outputs of a commit.
+func CompareOutputs(a, b schemas.Output) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Partition, b.Partition))
+}
 
 // AppendRows appends a frame of already encoded rows as a message of one of
 // RowTopics.

@@ -537,6 +537,11 @@ func (x *ArtifactBody) AppendAvro(b []byte) []byte {
 	b = appendString(b, x.CommitId)
 	b = appendString(b, x.ChangeId)
 	b = appendString(b, x.TestTamper)
+	b = appendString(b, x.PatchId)
+	b = appendString(b, x.TargetBranch)
+	b = appendString(b, x.MergeCommitId)
+	b = appendString(b, x.Reverts)
+	b = appendString(b, x.Name)
 	return b
 }
 
@@ -586,6 +591,21 @@ func (x *ArtifactBody) decode(b []byte, i int) (int, error) {
 	if x.TestTamper, i = readString(b, i, 32); i < 0 {
 		return i, fault(i, "ArtifactBody", "test_tamper")
 	}
+	if x.PatchId, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "ArtifactBody", "patch_id")
+	}
+	if x.TargetBranch, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "ArtifactBody", "target_branch")
+	}
+	if x.MergeCommitId, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "ArtifactBody", "merge_commit_id")
+	}
+	if x.Reverts, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "ArtifactBody", "reverts")
+	}
+	if x.Name, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "ArtifactBody", "name")
+	}
 	return i, nil
 }
 
@@ -600,6 +620,11 @@ func (x *ArtifactBody) Cap() {
 	x.CommitId = capText(x.CommitId, 64)
 	x.ChangeId = capText(x.ChangeId, 512)
 	x.TestTamper = capText(x.TestTamper, 32)
+	x.PatchId = capText(x.PatchId, 64)
+	x.TargetBranch = capText(x.TargetBranch, 512)
+	x.MergeCommitId = capText(x.MergeCommitId, 64)
+	x.Reverts = capText(x.Reverts, 512)
+	x.Name = capText(x.Name, 256)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -1441,6 +1466,11 @@ func (x *Enriched) AppendAvro(b []byte) []byte {
 	b = appendString(b, x.InstallSource)
 	b = appendString(b, x.TestTamper)
 	b = appendString(b, x.Claim)
+	b = appendString(b, x.PatchId)
+	b = appendString(b, x.TargetBranch)
+	b = appendString(b, x.MergeCommitId)
+	b = appendString(b, x.Reverts)
+	b = appendString(b, x.Link)
 	return b
 }
 
@@ -1755,6 +1785,21 @@ func (x *Enriched) decode(b []byte, i int) (int, error) {
 	if x.Claim, i = readString(b, i, 64); i < 0 {
 		return i, fault(i, "Enriched", "claim")
 	}
+	if x.PatchId, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Enriched", "patch_id")
+	}
+	if x.TargetBranch, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "Enriched", "target_branch")
+	}
+	if x.MergeCommitId, i = readString(b, i, 64); i < 0 {
+		return i, fault(i, "Enriched", "merge_commit_id")
+	}
+	if x.Reverts, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "Enriched", "reverts")
+	}
+	if x.Link, i = readString(b, i, 32); i < 0 {
+		return i, fault(i, "Enriched", "link")
+	}
 	return i, nil
 }
 
@@ -1815,6 +1860,11 @@ func (x *Enriched) Cap() {
 	x.InstallSource = capText(x.InstallSource, 32)
 	x.TestTamper = capText(x.TestTamper, 32)
 	x.Claim = capText(x.Claim, 64)
+	x.PatchId = capText(x.PatchId, 64)
+	x.TargetBranch = capText(x.TargetBranch, 512)
+	x.MergeCommitId = capText(x.MergeCommitId, 64)
+	x.Reverts = capText(x.Reverts, 512)
+	x.Link = capText(x.Link, 32)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -2052,6 +2102,14 @@ func (x *Task) AppendAvro(b []byte) []byte {
 	}
 	b = append(b, 0)
 	b = appendLong(b, x.MoreEdges)
+	if len(x.Changes) > 0 {
+		b = appendLong(b, int64(len(x.Changes)))
+		for i := range x.Changes {
+			b = x.Changes[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	b = appendLong(b, x.MoreChanges)
 	return b
 }
 
@@ -2251,6 +2309,25 @@ func (x *Task) decode(b []byte, i int) (int, error) {
 	if x.MoreEdges, i = readLong(b, i); i < 0 {
 		return i, fault(i, "Task", "more_edges")
 	}
+	x.Changes = x.Changes[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Changes), 8, 8); i < 0 {
+			return i, fault(i, "Task", "changes")
+		}
+		if n == 0 {
+			break
+		}
+		x.Changes = extend(x.Changes, n)
+		for k := len(x.Changes) - n; k < len(x.Changes); k++ {
+			if i, err = x.Changes[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	if x.MoreChanges, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Task", "more_changes")
+	}
 	return i, nil
 }
 
@@ -2275,6 +2352,9 @@ func (x *Task) Cap() {
 	x.Did.Cap()
 	for i := range x.Edges {
 		x.Edges[i].Cap()
+	}
+	for i := range x.Changes {
+		x.Changes[i].Cap()
 	}
 }
 
@@ -2476,6 +2556,76 @@ func (x *TaskEdge) Cap() {
 }
 
 // AppendAvro appends the record's Avro encoding.
+func (x *TaskChange) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.ChangeId)
+	b = appendEnum(b, x.State, 5, ChangeStateUnknown)
+	b = appendEnum(b, x.Link, 5, ChangeLinkUnknown)
+	b = appendLong(b, x.At)
+	b = appendLong(b, x.ChecksPassed)
+	b = appendLong(b, x.ChecksFailed)
+	b = appendLong(b, x.Deployments)
+	if len(x.Evidence) > 0 {
+		b = appendLong(b, int64(len(x.Evidence)))
+		for i := range x.Evidence {
+			b = append(b, x.Evidence[i][:]...)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *TaskChange) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if x.ChangeId, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "TaskChange", "change_id")
+	}
+	if symbol, i = readSymbol(b, i, 5, uint8(ChangeStateUnknown)); i < 0 {
+		return i, fault(i, "TaskChange", "state")
+	}
+	x.State = ChangeState(symbol)
+	if symbol, i = readSymbol(b, i, 5, uint8(ChangeLinkUnknown)); i < 0 {
+		return i, fault(i, "TaskChange", "link")
+	}
+	x.Link = ChangeLink(symbol)
+	if x.At, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskChange", "at")
+	}
+	if x.ChecksPassed, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskChange", "checks_passed")
+	}
+	if x.ChecksFailed, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskChange", "checks_failed")
+	}
+	if x.Deployments, i = readLong(b, i); i < 0 {
+		return i, fault(i, "TaskChange", "deployments")
+	}
+	x.Evidence = x.Evidence[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Evidence), 4, 16); i < 0 {
+			return i, fault(i, "TaskChange", "evidence")
+		}
+		if n == 0 {
+			break
+		}
+		x.Evidence = extend(x.Evidence, n)
+		for k := len(x.Evidence) - n; k < len(x.Evidence); k++ {
+			if i = skipFixed(b, i, 16); i < 0 {
+				return i, fault(i, "TaskChange", "evidence")
+			}
+			x.Evidence[k] = Id(b[i-16:])
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *TaskChange) Cap() {
+	x.ChangeId = capText(x.ChangeId, 256)
+}
+
+// AppendAvro appends the record's Avro encoding.
 func (x *TaskFact) AppendAvro(b []byte) []byte {
 	b = appendString(b, x.SessionId)
 	b = appendString(b, x.RootSessionId)
@@ -2506,6 +2656,8 @@ func (x *TaskFact) AppendAvro(b []byte) []byte {
 	b = append(b, x.Commit[:]...)
 	b = appendBytes(b, x.Paths)
 	b = appendBytes(b, x.Pulls)
+	b = appendString(b, x.ChangeId)
+	b = appendString(b, x.Host)
 	return b
 }
 
@@ -2595,6 +2747,12 @@ func (x *TaskFact) decode(b []byte, i int) (int, error) {
 	if x.Pulls, i = readBytes(b, i, 64); i < 0 {
 		return i, fault(i, "TaskFact", "pulls")
 	}
+	if x.ChangeId, i = readString(b, i, 256); i < 0 {
+		return i, fault(i, "TaskFact", "change_id")
+	}
+	if x.Host, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "TaskFact", "host")
+	}
 	return i, nil
 }
 
@@ -2604,6 +2762,167 @@ func (x *TaskFact) Cap() {
 	x.SessionId = capText(x.SessionId, 128)
 	x.RootSessionId = capText(x.RootSessionId, 128)
 	x.Task.Cap()
+	x.ChangeId = capText(x.ChangeId, 256)
+	x.Host = capText(x.Host, 128)
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *Spend) AppendAvro(b []byte) []byte {
+	b = append(b, x.RowId[:]...)
+	b = appendLong(b, int64(x.Sign))
+	b = appendLong(b, x.Generation)
+	b = appendEnum(b, x.Dimension, 8, SpendDimensionUnknown)
+	b = appendString(b, x.Value)
+	b = appendLong(b, x.PaneStart)
+	b = appendEnum(b, x.PaneSize, 4, PaneSizeUnknown)
+	b = appendEnum(b, x.Stage, 4, PaneStageUnknown)
+	b = appendString(b, x.Org)
+	b = appendEnum(b, x.Billing, 4, BillingUnknown)
+	b = appendEnum(b, x.CostGrade, 5, CostGradeUnknown)
+	b = appendLong(b, x.Requests)
+	b = appendLong(b, x.TokenInput)
+	b = appendLong(b, x.TokenOutput)
+	b = appendLong(b, x.TokenCacheRead)
+	b = appendLong(b, x.TokenCacheWrite)
+	b = appendLong(b, x.CostNanoUsd)
+	return b
+}
+
+func (x *Spend) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if i = skipFixed(b, i, 16); i < 0 {
+		return i, fault(i, "Spend", "row_id")
+	}
+	x.RowId = Id(b[i-16:])
+	if x.Sign, i = readInt(b, i); i < 0 {
+		return i, fault(i, "Spend", "sign")
+	}
+	if x.Generation, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "generation")
+	}
+	if symbol, i = readSymbol(b, i, 8, uint8(SpendDimensionUnknown)); i < 0 {
+		return i, fault(i, "Spend", "dimension")
+	}
+	x.Dimension = SpendDimension(symbol)
+	if x.Value, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "Spend", "value")
+	}
+	if x.PaneStart, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "pane_start")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(PaneSizeUnknown)); i < 0 {
+		return i, fault(i, "Spend", "pane_size")
+	}
+	x.PaneSize = PaneSize(symbol)
+	if symbol, i = readSymbol(b, i, 4, uint8(PaneStageUnknown)); i < 0 {
+		return i, fault(i, "Spend", "stage")
+	}
+	x.Stage = PaneStage(symbol)
+	if x.Org, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "Spend", "org")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(BillingUnknown)); i < 0 {
+		return i, fault(i, "Spend", "billing")
+	}
+	x.Billing = Billing(symbol)
+	if symbol, i = readSymbol(b, i, 5, uint8(CostGradeUnknown)); i < 0 {
+		return i, fault(i, "Spend", "cost_grade")
+	}
+	x.CostGrade = CostGrade(symbol)
+	if x.Requests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "requests")
+	}
+	if x.TokenInput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_input")
+	}
+	if x.TokenOutput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_output")
+	}
+	if x.TokenCacheRead, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_cache_read")
+	}
+	if x.TokenCacheWrite, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "token_cache_write")
+	}
+	if x.CostNanoUsd, i = readLong(b, i); i < 0 {
+		return i, fault(i, "Spend", "cost_nano_usd")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *Spend) Cap() {
+	x.Value = capText(x.Value, 512)
+	x.Org = capText(x.Org, 128)
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *SpendDelta) AppendAvro(b []byte) []byte {
+	b = appendString(b, x.Org)
+	b = appendEnum(b, x.Dimension, 8, SpendDimensionUnknown)
+	b = appendString(b, x.Value)
+	b = appendLong(b, x.Minute)
+	b = appendEnum(b, x.Billing, 4, BillingUnknown)
+	b = appendEnum(b, x.CostGrade, 5, CostGradeUnknown)
+	b = appendLong(b, x.Requests)
+	b = appendLong(b, x.TokenInput)
+	b = appendLong(b, x.TokenOutput)
+	b = appendLong(b, x.TokenCacheRead)
+	b = appendLong(b, x.TokenCacheWrite)
+	b = appendLong(b, x.CostNanoUsd)
+	return b
+}
+
+func (x *SpendDelta) decode(b []byte, i int) (int, error) {
+	var symbol uint8
+	if x.Org, i = readString(b, i, 128); i < 0 {
+		return i, fault(i, "SpendDelta", "org")
+	}
+	if symbol, i = readSymbol(b, i, 8, uint8(SpendDimensionUnknown)); i < 0 {
+		return i, fault(i, "SpendDelta", "dimension")
+	}
+	x.Dimension = SpendDimension(symbol)
+	if x.Value, i = readString(b, i, 512); i < 0 {
+		return i, fault(i, "SpendDelta", "value")
+	}
+	if x.Minute, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "minute")
+	}
+	if symbol, i = readSymbol(b, i, 4, uint8(BillingUnknown)); i < 0 {
+		return i, fault(i, "SpendDelta", "billing")
+	}
+	x.Billing = Billing(symbol)
+	if symbol, i = readSymbol(b, i, 5, uint8(CostGradeUnknown)); i < 0 {
+		return i, fault(i, "SpendDelta", "cost_grade")
+	}
+	x.CostGrade = CostGrade(symbol)
+	if x.Requests, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "requests")
+	}
+	if x.TokenInput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_input")
+	}
+	if x.TokenOutput, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_output")
+	}
+	if x.TokenCacheRead, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_cache_read")
+	}
+	if x.TokenCacheWrite, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "token_cache_write")
+	}
+	if x.CostNanoUsd, i = readLong(b, i); i < 0 {
+		return i, fault(i, "SpendDelta", "cost_nano_usd")
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *SpendDelta) Cap() {
+	x.Org = capText(x.Org, 128)
+	x.Value = capText(x.Value, 512)
 }
 
 // AppendAvro appends the record's Avro encoding.
@@ -2747,7 +3066,7 @@ func (x *EnrichedFrame) decode(b []byte, i int) (int, error) {
 	x.Rows = x.Rows[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Rows), 65536, 143); i < 0 {
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 148); i < 0 {
 			return i, fault(i, "EnrichedFrame", "rows")
 		}
 		if n == 0 {
@@ -2839,7 +3158,7 @@ func (x *TaskFrame) decode(b []byte, i int) (int, error) {
 	x.Rows = x.Rows[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Rows), 65536, 74); i < 0 {
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 76); i < 0 {
 			return i, fault(i, "TaskFrame", "rows")
 		}
 		if n == 0 {
@@ -2885,7 +3204,7 @@ func (x *TaskFactFrame) decode(b []byte, i int) (int, error) {
 	x.Rows = x.Rows[:0]
 	for {
 		var n int
-		if n, i = readBlock(b, i, len(x.Rows), 65536, 135); i < 0 {
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 139); i < 0 {
 			return i, fault(i, "TaskFactFrame", "rows")
 		}
 		if n == 0 {
@@ -2904,6 +3223,98 @@ func (x *TaskFactFrame) decode(b []byte, i int) (int, error) {
 // Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
 // so that decoders take the record. It leaves bytes and counts as they are.
 func (x *TaskFactFrame) Cap() {
+	x.Header.Cap()
+	for i := range x.Rows {
+		x.Rows[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *SpendFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *SpendFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 32); i < 0 {
+			return i, fault(i, "SpendFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *SpendFrame) Cap() {
+	x.Header.Cap()
+	for i := range x.Rows {
+		x.Rows[i].Cap()
+	}
+}
+
+// AppendAvro appends the record's Avro encoding.
+func (x *SpendDeltaFrame) AppendAvro(b []byte) []byte {
+	b = x.Header.AppendAvro(b)
+	if len(x.Rows) > 0 {
+		b = appendLong(b, int64(len(x.Rows)))
+		for i := range x.Rows {
+			b = x.Rows[i].AppendAvro(b)
+		}
+	}
+	b = append(b, 0)
+	return b
+}
+
+func (x *SpendDeltaFrame) decode(b []byte, i int) (int, error) {
+	var err error
+	if i, err = x.Header.decode(b, i); err != nil {
+		return i, err
+	}
+	x.Rows = x.Rows[:0]
+	for {
+		var n int
+		if n, i = readBlock(b, i, len(x.Rows), 65536, 12); i < 0 {
+			return i, fault(i, "SpendDeltaFrame", "rows")
+		}
+		if n == 0 {
+			break
+		}
+		x.Rows = extend(x.Rows, n)
+		for k := len(x.Rows) - n; k < len(x.Rows); k++ {
+			if i, err = x.Rows[k].decode(b, i); err != nil {
+				return i, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// Cap cuts every string to its cap at a rune's boundary, and makes it UTF-8,
+// so that decoders take the record. It leaves bytes and counts as they are.
+func (x *SpendDeltaFrame) Cap() {
 	x.Header.Cap()
 	for i := range x.Rows {
 		x.Rows[i].Cap()
@@ -2954,7 +3365,7 @@ func (x *ClosedFrame) Cap() {
 }
 
 // EventFingerprint is the CRC-64-AVRO fingerprint of Event's present schema.
-const EventFingerprint uint64 = 0x7a39f847360d061a
+const EventFingerprint uint64 = 0xfa87c27f0c330c09
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3140,7 +3551,7 @@ func (x *DeadLetter) DecodeMessage(b []byte) error {
 }
 
 // EnrichedFingerprint is the CRC-64-AVRO fingerprint of Enriched's present schema.
-const EnrichedFingerprint uint64 = 0xeee96cc2ed9b6e7c
+const EnrichedFingerprint uint64 = 0x77662002fc8a5622
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3216,7 +3627,7 @@ func (x *Finding) DecodeMessage(b []byte) error {
 }
 
 // TaskFingerprint is the CRC-64-AVRO fingerprint of Task's present schema.
-const TaskFingerprint uint64 = 0xe1a3b2df44c88d7b
+const TaskFingerprint uint64 = 0xccebee91c42a1286
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3254,7 +3665,7 @@ func (x *Task) DecodeMessage(b []byte) error {
 }
 
 // TaskFactFingerprint is the CRC-64-AVRO fingerprint of TaskFact's present schema.
-const TaskFactFingerprint uint64 = 0x5d030e77b03eca52
+const TaskFactFingerprint uint64 = 0x6960fbf57dde2683
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3289,6 +3700,82 @@ func (x *TaskFact) DecodeMessage(b []byte) error {
 	}
 	end, err := x.decode(clone(body), 0)
 	return messageEnd("TaskFact", end, len(body), err)
+}
+
+// SpendFingerprint is the CRC-64-AVRO fingerprint of Spend's present schema.
+const SpendFingerprint uint64 = 0xfec0443a59e80a29
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *Spend) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "Spend", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *Spend) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *Spend) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "Spend", SpendFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("Spend", end, len(body), err)
+}
+
+// SpendDeltaFingerprint is the CRC-64-AVRO fingerprint of SpendDelta's present schema.
+const SpendDeltaFingerprint uint64 = 0xd76ceb18cb1fe9ba
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *SpendDelta) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "SpendDelta", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *SpendDelta) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendDeltaFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *SpendDelta) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "SpendDelta", SpendDeltaFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("SpendDelta", end, len(body), err)
 }
 
 // ClosedFingerprint is the CRC-64-AVRO fingerprint of Closed's present schema.
@@ -3406,7 +3893,7 @@ func (x *DeadLetterFrame) DecodeMessage(b []byte) error {
 }
 
 // EnrichedFrameFingerprint is the CRC-64-AVRO fingerprint of EnrichedFrame's present schema.
-const EnrichedFrameFingerprint uint64 = 0x0f292a235b7086f7
+const EnrichedFrameFingerprint uint64 = 0x69cc810af7962dd7
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3482,7 +3969,7 @@ func (x *FindingFrame) DecodeMessage(b []byte) error {
 }
 
 // TaskFrameFingerprint is the CRC-64-AVRO fingerprint of TaskFrame's present schema.
-const TaskFrameFingerprint uint64 = 0x3caca898235e5a67
+const TaskFrameFingerprint uint64 = 0x645874bae5761b40
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3520,7 +4007,7 @@ func (x *TaskFrame) DecodeMessage(b []byte) error {
 }
 
 // TaskFactFrameFingerprint is the CRC-64-AVRO fingerprint of TaskFactFrame's present schema.
-const TaskFactFrameFingerprint uint64 = 0x09c9c7d63787a651
+const TaskFactFrameFingerprint uint64 = 0xdceaf2e409f13331
 
 // DecodeAvro reads one record from the front of b and returns what follows it.
 // The record owns one copy of its bytes; if b goes on after it, finding its
@@ -3555,6 +4042,82 @@ func (x *TaskFactFrame) DecodeMessage(b []byte) error {
 	}
 	end, err := x.decode(clone(body), 0)
 	return messageEnd("TaskFactFrame", end, len(body), err)
+}
+
+// SpendFrameFingerprint is the CRC-64-AVRO fingerprint of SpendFrame's present schema.
+const SpendFrameFingerprint uint64 = 0x850396ca4017630b
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *SpendFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "SpendFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *SpendFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *SpendFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "SpendFrame", SpendFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("SpendFrame", end, len(body), err)
+}
+
+// SpendDeltaFrameFingerprint is the CRC-64-AVRO fingerprint of SpendDeltaFrame's present schema.
+const SpendDeltaFrameFingerprint uint64 = 0x94c9779ccfc17389
+
+// DecodeAvro reads one record from the front of b and returns what follows it.
+// The record owns one copy of its bytes; if b goes on after it, finding its
+// end takes a second decoding. It uses the memory of x's slices again. After
+// an error (ErrTruncated, ErrTooLong, ErrInvalid) x is undefined.
+func (x *SpendDeltaFrame) DecodeAvro(b []byte) (rest []byte, err error) {
+	end, err := x.decode(clone(b), 0)
+	if err == nil && end < len(b) {
+		_, err = x.decode(clone(b[:end]), 0)
+	}
+	if err == nil && end > maxMessage {
+		err = fault(tooLong, "SpendDeltaFrame", "*")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[end:], nil
+}
+
+// AppendMessage appends the record in single-object encoding: header and AppendAvro.
+func (x *SpendDeltaFrame) AppendMessage(b []byte) []byte {
+	return x.AppendAvro(appendHeader(b, SpendDeltaFrameFingerprint))
+}
+
+// DecodeMessage reads a message that is one record in single-object encoding,
+// of the present schema or of an older one in history. Memory and errors are
+// DecodeAvro's; bytes after the record are ErrInvalid.
+func (x *SpendDeltaFrame) DecodeMessage(b []byte) error {
+	body, err := messageBody(b, "SpendDeltaFrame", SpendDeltaFrameFingerprint, maxMessage)
+	if err != nil {
+		return err
+	}
+	end, err := x.decode(clone(body), 0)
+	return messageEnd("SpendDeltaFrame", end, len(body), err)
 }
 
 // ClosedFrameFingerprint is the CRC-64-AVRO fingerprint of ClosedFrame's present schema.
@@ -3633,19 +4196,27 @@ func FingerprintName(fingerprint uint64) string {
 		return "Enriched"
 	case 0xac7da372f3748f1e:
 		return "EnrichedFrame"
-	case 0x7a39f847360d061a:
+	case 0xfec0443a59e80a29:
+		return "Spend"
+	case 0xd76ceb18cb1fe9ba:
+		return "SpendDelta"
+	case 0x850396ca4017630b:
+		return "SpendFrame"
+	case 0x94c9779ccfc17389:
+		return "SpendDeltaFrame"
+	case 0xfa87c27f0c330c09:
 		return "Event"
-	case 0xeee96cc2ed9b6e7c:
+	case 0x77662002fc8a5622:
 		return "Enriched"
-	case 0x0f292a235b7086f7:
-		return "EnrichedFrame"
-	case 0xe1a3b2df44c88d7b:
+	case 0xccebee91c42a1286:
 		return "Task"
-	case 0x5d030e77b03eca52:
-		return "TaskFact"
-	case 0x3caca898235e5a67:
+	case 0x69cc810af7962dd7:
+		return "EnrichedFrame"
+	case 0x645874bae5761b40:
 		return "TaskFrame"
-	case 0x09c9c7d63787a651:
+	case 0x6960fbf57dde2683:
+		return "TaskFact"
+	case 0xdceaf2e409f13331:
 		return "TaskFactFrame"
 	}
 	return ""

@@ -47,6 +47,8 @@ func FuzzDecodeEnriched(f *testing.F)        { fuzzRoot(f, "Enriched") }
 func FuzzDecodeFinding(f *testing.F)         { fuzzRoot(f, "Finding") }
 func FuzzDecodeTask(f *testing.F)            { fuzzRoot(f, "Task") }
 func FuzzDecodeTaskFact(f *testing.F)        { fuzzRoot(f, "TaskFact") }
+func FuzzDecodeSpend(f *testing.F)           { fuzzRoot(f, "Spend") }
+func FuzzDecodeSpendDelta(f *testing.F)      { fuzzRoot(f, "SpendDelta") }
 func FuzzDecodeDeadLetterFrame(f *testing.F) { fuzzRoot(f, "DeadLetterFrame") }
 func FuzzDecodeEnrichedFrame(f *testing.F)   { fuzzRoot(f, "EnrichedFrame") }
 func FuzzDecodeFindingFrame(f *testing.F)    { fuzzRoot(f, "FindingFrame") }

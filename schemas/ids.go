@@ -73,6 +73,20 @@ func PartitionOf(key string, n int) int {
 	return int(binary.BigEndian.Uint64(sum[:8]) % uint64(n))
 }
 
+// PullRequestFact is the id of the fact that a session did something with a pull
+// request (change, as host/owner/name#number): that it made it, or one of what it
+// did with it besides. A comment must not hide that the session made it.
+func PullRequestFact(change, operation string) string {
+	if MadePullRequest(operation) {
+		return change
+	}
+	return change + "/" + operation
+}
+
+// MadePullRequest tells by the operation of a session's pull request that the
+// session made it, as does the client where it names none.
+func MadePullRequest(operation string) bool { return operation == "" || operation == "created" }
+
 // FamilyOf is the family that a kind belongs to.
 func FamilyOf(k Kind) Family {
 	switch k {

@@ -172,6 +172,11 @@ func (x *ArtifactBody) AppendJSON(b []byte) []byte {
 	b = jsonString(b, "commit_id", x.CommitId)
 	b = jsonString(b, "change_id", x.ChangeId)
 	b = jsonString(b, "test_tamper", x.TestTamper)
+	b = jsonString(b, "patch_id", x.PatchId)
+	b = jsonString(b, "target_branch", x.TargetBranch)
+	b = jsonString(b, "merge_commit_id", x.MergeCommitId)
+	b = jsonString(b, "reverts", x.Reverts)
+	b = jsonString(b, "name", x.Name)
 	return jsonClose(b, start)
 }
 
@@ -324,6 +329,11 @@ func (x *Enriched) AppendJSON(b []byte) []byte {
 	b = jsonString(b, "install_source", x.InstallSource)
 	b = jsonString(b, "test_tamper", x.TestTamper)
 	b = jsonString(b, "claim", x.Claim)
+	b = jsonString(b, "patch_id", x.PatchId)
+	b = jsonString(b, "target_branch", x.TargetBranch)
+	b = jsonString(b, "merge_commit_id", x.MergeCommitId)
+	b = jsonString(b, "reverts", x.Reverts)
+	b = jsonString(b, "link", x.Link)
 	return jsonClose(b, start)
 }
 
@@ -465,6 +475,18 @@ func (x *Task) AppendJSON(b []byte) []byte {
 		b = append(b, ']')
 	}
 	b = jsonLong(b, "more_edges", x.MoreEdges)
+	for i := range x.Changes {
+		if i == 0 {
+			b = append(jsonKey(b, "changes"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = x.Changes[i].AppendJSON(b)
+	}
+	if len(x.Changes) > 0 {
+		b = append(b, ']')
+	}
+	b = jsonLong(b, "more_changes", x.MoreChanges)
 	return jsonClose(b, start)
 }
 
@@ -544,6 +566,36 @@ func (x *TaskEdge) AppendJSON(b []byte) []byte {
 // AppendJSON appends the record as a JSON object with the schema's names and
 // order. What is not known is left out: empty strings, bytes and arrays,
 // nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *TaskChange) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "change_id", x.ChangeId)
+	if x.State != 0 {
+		b = jsonString(b, "state", x.State.String())
+	}
+	if x.Link != 0 {
+		b = jsonString(b, "link", x.Link.String())
+	}
+	b = jsonLong(b, "at", x.At)
+	b = jsonLong(b, "checks_passed", x.ChecksPassed)
+	b = jsonLong(b, "checks_failed", x.ChecksFailed)
+	b = jsonLong(b, "deployments", x.Deployments)
+	for i := range x.Evidence {
+		if i == 0 {
+			b = append(jsonKey(b, "evidence"), '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = appendJSONHex(b, x.Evidence[i][:])
+	}
+	if len(x.Evidence) > 0 {
+		b = append(b, ']')
+	}
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
 func (x *TaskFact) AppendJSON(b []byte) []byte {
 	start := len(b)
 	b = jsonString(b, "session_id", x.SessionId)
@@ -585,6 +637,69 @@ func (x *TaskFact) AppendJSON(b []byte) []byte {
 	b = jsonHex(b, "commit", x.Commit[:])
 	b = jsonBase64(b, "paths", x.Paths)
 	b = jsonBase64(b, "pulls", x.Pulls)
+	b = jsonString(b, "change_id", x.ChangeId)
+	b = jsonString(b, "host", x.Host)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *Spend) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonHex(b, "row_id", x.RowId[:])
+	b = jsonLong(b, "sign", int64(x.Sign))
+	b = jsonLong(b, "generation", x.Generation)
+	if x.Dimension != 0 {
+		b = jsonString(b, "dimension", x.Dimension.String())
+	}
+	b = jsonString(b, "value", x.Value)
+	b = jsonLong(b, "pane_start", x.PaneStart)
+	if x.PaneSize != 0 {
+		b = jsonString(b, "pane_size", x.PaneSize.String())
+	}
+	if x.Stage != 0 {
+		b = jsonString(b, "stage", x.Stage.String())
+	}
+	b = jsonString(b, "org", x.Org)
+	if x.Billing != 0 {
+		b = jsonString(b, "billing", x.Billing.String())
+	}
+	if x.CostGrade != 0 {
+		b = jsonString(b, "cost_grade", x.CostGrade.String())
+	}
+	b = jsonLong(b, "requests", x.Requests)
+	b = jsonLong(b, "token_input", x.TokenInput)
+	b = jsonLong(b, "token_output", x.TokenOutput)
+	b = jsonLong(b, "token_cache_read", x.TokenCacheRead)
+	b = jsonLong(b, "token_cache_write", x.TokenCacheWrite)
+	b = jsonLong(b, "cost_nano_usd", x.CostNanoUsd)
+	return jsonClose(b, start)
+}
+
+// AppendJSON appends the record as a JSON object with the schema's names and
+// order. What is not known is left out: empty strings, bytes and arrays,
+// nulls, and enums that are 'unknown' or 'none'. Ids are hex, bytes base64.
+func (x *SpendDelta) AppendJSON(b []byte) []byte {
+	start := len(b)
+	b = jsonString(b, "org", x.Org)
+	if x.Dimension != 0 {
+		b = jsonString(b, "dimension", x.Dimension.String())
+	}
+	b = jsonString(b, "value", x.Value)
+	b = jsonLong(b, "minute", x.Minute)
+	if x.Billing != 0 {
+		b = jsonString(b, "billing", x.Billing.String())
+	}
+	if x.CostGrade != 0 {
+		b = jsonString(b, "cost_grade", x.CostGrade.String())
+	}
+	b = jsonLong(b, "requests", x.Requests)
+	b = jsonLong(b, "token_input", x.TokenInput)
+	b = jsonLong(b, "token_output", x.TokenOutput)
+	b = jsonLong(b, "token_cache_read", x.TokenCacheRead)
+	b = jsonLong(b, "token_cache_write", x.TokenCacheWrite)
+	b = jsonLong(b, "cost_nano_usd", x.CostNanoUsd)
 	return jsonClose(b, start)
 }
 

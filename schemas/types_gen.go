@@ -418,7 +418,7 @@ type ToolBody struct {
 type ArtifactBody struct {
 	FilePath       string      // Relative to the repository; outside of it with ~ for the home folder.
 	FileType       string      // Extension in lower case, or the name of a file without one.
-	Operation      string      // file_change: create, update, delete; pull_request: created, ...
+	Operation      string      // file_change: create, update, delete; pull_request: created, ...; forge_pull_request: opened, updated, reopened, closed, merged.
 	LinesAdded     OptLong     // Lines added, from the patch. [lines]
 	LinesRemoved   OptLong     // Lines removed, from the patch. [lines]
 	DiffHash       string      // SHA-256 (first 32 hex digits) of the canonical patch.
@@ -427,9 +427,14 @@ type ArtifactBody struct {
 	TestOutcome    TestOutcome // test_run: outcome.
 	TestsPassed    OptLong     // test_run: tests that passed. [tests]
 	TestsFailed    OptLong     // test_run: tests that failed. [tests]
-	CommitId       string      // Git's id of the commit; may be abbreviated as the client printed it.
+	CommitId       string      // Git's id of the commit; may be abbreviated as the client printed it. forge_pull_request: its head.
 	ChangeId       string      // Pull request as host/owner/name#number.
 	TestTamper     string      // file_change of a test file: skipped, deleted or weakened (docs/extraction.md).
+	PatchId        string      // commit, forge_push: git patch-id --stable of the commit, the same after a rebase.
+	TargetBranch   string      // Branch that work is to land on: the base of a pull request; of a forge_push the repository's default branch.
+	MergeCommitId  string      // forge_pull_request: commit that the merge made on the target branch (merge, squash, or the last one of a rebase).
+	Reverts        string      // forge_push, forge_pull_request: what it takes back, a commit or a pull request as host/owner/name#number.
+	Name           string      // check_run: name of the check; deployment: environment.
 }
 
 // ChangeGrade: How sure a change is.
@@ -814,6 +819,11 @@ type Enriched struct {
 	InstallSource         string         // Where a command has what it installs or runs from: script, url, registry.
 	TestTamper            string         // file_change of a test file: skipped, deleted or weakened.
 	Claim                 string         // turn_end: what the final message claims of the tests: tests_pass, tests_fail, tests_not_run.
+	PatchId               string         // Stable patch id of a commit, the same after a rebase.
+	TargetBranch          string         // Branch that a pull request or a pushed commit is to land on.
+	MergeCommitId         string         // forge_pull_request: commit that the merge made.
+	Reverts               string         // Commit or pull request that this one takes back.
+	Link                  string         // What joins a forge's fact with its task: pull_request, commit, patch_id or branch; none = no session is known to have made it, several = sessions of several tasks did, ambiguous = an abbreviated commit id fits several (docs/changes.md).
 }
 
 // Family: Family of the kind.
@@ -1091,6 +1101,8 @@ type Task struct {
 	Did                   Did            // What it did.
 	Edges                 []TaskEdge     // Lineage, the first first.
 	MoreEdges             int64          // Edges that found no place in the list.
+	Changes               []TaskChange   // At the forge, the last first.
+	MoreChanges           int64          // Changes that found no place in the list.
 }
 
 // TaskOutcome: How a task stands.
@@ -1236,11 +1248,89 @@ func ParseEdgeReason(symbol string) (EdgeReason, bool) {
 	return EdgeReasonUnknown, false
 }
 
-// TaskFact: What one session contributes to one task, whole: the next one
-// under (task_id, session_id) replaces it. Internal. Contributions make a task
-// without the rows.
+// TaskChange: How a pull request, or a commit that was pushed without one,
+// stands at the forge.
+type TaskChange struct {
+	ChangeId     string      // host/owner/name#number of a pull request, host/owner/name@commit of a commit.
+	State        ChangeState // merged = it is on its target branch; reverted = it was, and was taken back.
+	Link         ChangeLink  // pull_request = a session of the task made it; commit, patch_id = it holds a commit of a session; branch = a session committed on its branch (docs/changes.md).
+	At           int64       // When it came into its state but reverted: when it was merged. [µs since 1970-01-01 UTC]
+	ChecksPassed int64       // Checks of its head and of what was merged whose last run passed.
+	ChecksFailed int64       // Those whose last run failed.
+	Deployments  int64       // Deployments of what was merged that succeeded.
+	Evidence     []Id        // Facts of the forge: the change, what took it back.
+}
+
+// ChangeState: State of a change.
+type ChangeState uint8
+
+// Values of ChangeState.
+const (
+	ChangeStateUnknown ChangeState = iota
+	ChangeStateOpen
+	ChangeStateClosed
+	ChangeStateMerged
+	ChangeStateReverted
+)
+
+var symbolsOfChangeState = [...]string{"unknown", "open", "closed", "merged", "reverted"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v ChangeState) String() string {
+	if int(v) < len(symbolsOfChangeState) {
+		return symbolsOfChangeState[v]
+	}
+	return "unknown"
+}
+
+// ParseChangeState is the value of a symbol; ChangeStateUnknown and false for an unknown one.
+func ParseChangeState(symbol string) (ChangeState, bool) {
+	for v, s := range symbolsOfChangeState {
+		if s == symbol {
+			return ChangeState(v), true
+		}
+	}
+	return ChangeStateUnknown, false
+}
+
+// ChangeLink: What joins a change with a task, the surest first.
+type ChangeLink uint8
+
+// Values of ChangeLink.
+const (
+	ChangeLinkUnknown ChangeLink = iota
+	ChangeLinkPullRequest
+	ChangeLinkCommit
+	ChangeLinkPatchId
+	ChangeLinkBranch
+)
+
+var symbolsOfChangeLink = [...]string{"unknown", "pull_request", "commit", "patch_id", "branch"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v ChangeLink) String() string {
+	if int(v) < len(symbolsOfChangeLink) {
+		return symbolsOfChangeLink[v]
+	}
+	return "unknown"
+}
+
+// ParseChangeLink is the value of a symbol; ChangeLinkUnknown and false for an unknown one.
+func ParseChangeLink(symbol string) (ChangeLink, bool) {
+	for v, s := range symbolsOfChangeLink {
+		if s == symbol {
+			return ChangeLink(v), true
+		}
+	}
+	return ChangeLinkUnknown, false
+}
+
+// TaskFact: What one session, or one change at the forge, contributes to one
+// task, whole: the next one under (task_id, session_id or change_id) replaces
+// it. Internal. Contributions make a task without the rows. Or that a host had
+// a session.
 type TaskFact struct {
-	SessionId          string    // Session.
+	SessionId          string    // Session; empty for a change.
 	RootSessionId      string    // First session of the chain of resumes and forks.
 	Task               Task      // The task as if this were its only session, without row, outcome and what follows from other sessions.
 	IntentAt           int64     // Time of the first prompt; 0 = none. [µs since 1970-01-01 UTC]
@@ -1257,6 +1347,8 @@ type TaskFact struct {
 	Commit             Id        // That commit.
 	Paths              []byte    // Of changed files, sorted: the number of their type in the list of types, and the first 4 bytes of the SHA-256 of the path. A file of two sessions counts once.
 	Pulls              []byte    // Of pull requests, sorted: the first 4 bytes of the SHA-256 of change_id.
+	ChangeId           string    // Instead of a session: the change that this contribution is of, which is task.changes then, or none where it is withdrawn.
+	Host               string    // Instead of a session or change: a host that had a session when it happened; of task only org, team, user and last_seen.
 }
 
 // TurnState: How the last turn of a session stands.
@@ -1289,6 +1381,144 @@ func ParseTurnState(symbol string) (TurnState, bool) {
 		}
 	}
 	return TurnStateUnknown, false
+}
+
+// Spend: An increment of one pane: what requests of one window of time added
+// to one value of one dimension. sign is always +1 and measures may be
+// negative, so that late and corrected money needs no earlier pane. A sum
+// names one dimension and one pane_size.
+type Spend struct {
+	RowId           Id             // H(generation, org, dimension, value, pane, billing, grade, source partition, commit number).
+	Sign            int32          // Always +1.
+	Generation      int64          // Generation; never add two.
+	Dimension       SpendDimension // Dimension; never add two.
+	Value           string         // Value of the dimension; empty = not attributed.
+	PaneStart       int64          // Begin of the window, by occurred_at. [µs since 1970-01-01 UTC]
+	PaneSize        PaneSize       // Length of the window (days in UTC); never add two.
+	Stage           PaneStage      // early: before the watermark had passed the window's end; on_time: the one that says so; late: after it.
+	Org             string         // Organisation.
+	Billing         Billing        // Who pays how; sums of two are of two kinds of money.
+	CostGrade       CostGrade      // Grade of the figures.
+	Requests        int64          // Requests. [requests]
+	TokenInput      int64          // As in enriched. [tokens]
+	TokenOutput     int64          // As in enriched. [tokens]
+	TokenCacheRead  int64          // As in enriched. [tokens]
+	TokenCacheWrite int64          // Of both lifetimes. [tokens]
+	CostNanoUsd     int64          // List price. [1e-9 USD]
+}
+
+// SpendDimension: What money is summed by.
+type SpendDimension uint8
+
+// Values of SpendDimension.
+const (
+	SpendDimensionUnknown SpendDimension = iota
+	SpendDimensionOrg
+	SpendDimensionRepo
+	SpendDimensionTeam
+	SpendDimensionUser
+	SpendDimensionWorkflow
+	SpendDimensionWorkKind
+	SpendDimensionModel
+)
+
+var symbolsOfSpendDimension = [...]string{"unknown", "org", "repo", "team", "user", "workflow", "work_kind", "model"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v SpendDimension) String() string {
+	if int(v) < len(symbolsOfSpendDimension) {
+		return symbolsOfSpendDimension[v]
+	}
+	return "unknown"
+}
+
+// ParseSpendDimension is the value of a symbol; SpendDimensionUnknown and false for an unknown one.
+func ParseSpendDimension(symbol string) (SpendDimension, bool) {
+	for v, s := range symbolsOfSpendDimension {
+		if s == symbol {
+			return SpendDimension(v), true
+		}
+	}
+	return SpendDimensionUnknown, false
+}
+
+// PaneSize: Length of a window.
+type PaneSize uint8
+
+// Values of PaneSize.
+const (
+	PaneSizeUnknown PaneSize = iota
+	PaneSizeMinute
+	PaneSizeHour
+	PaneSizeDay
+)
+
+var symbolsOfPaneSize = [...]string{"unknown", "minute", "hour", "day"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v PaneSize) String() string {
+	if int(v) < len(symbolsOfPaneSize) {
+		return symbolsOfPaneSize[v]
+	}
+	return "unknown"
+}
+
+// ParsePaneSize is the value of a symbol; PaneSizeUnknown and false for an unknown one.
+func ParsePaneSize(symbol string) (PaneSize, bool) {
+	for v, s := range symbolsOfPaneSize {
+		if s == symbol {
+			return PaneSize(v), true
+		}
+	}
+	return PaneSizeUnknown, false
+}
+
+// PaneStage: When an increment came.
+type PaneStage uint8
+
+// Values of PaneStage.
+const (
+	PaneStageUnknown PaneStage = iota
+	PaneStageEarly
+	PaneStageOnTime
+	PaneStageLate
+)
+
+var symbolsOfPaneStage = [...]string{"unknown", "early", "on_time", "late"}
+
+// String is the symbol; "unknown" for a value outside of the enum.
+func (v PaneStage) String() string {
+	if int(v) < len(symbolsOfPaneStage) {
+		return symbolsOfPaneStage[v]
+	}
+	return "unknown"
+}
+
+// ParsePaneStage is the value of a symbol; PaneStageUnknown and false for an unknown one.
+func ParsePaneStage(symbol string) (PaneStage, bool) {
+	for v, s := range symbolsOfPaneStage {
+		if s == symbol {
+			return PaneStage(v), true
+		}
+	}
+	return PaneStageUnknown, false
+}
+
+// SpendDelta: What the rows of one commit add to one value of one dimension in
+// one minute. Internal: sums of sign * measure over rows of enriched.
+type SpendDelta struct {
+	Org             string         // Organisation.
+	Dimension       SpendDimension // Dimension.
+	Value           string         // Value of it.
+	Minute          int64          // Begin of the minute of occurred_at. [µs since 1970-01-01 UTC]
+	Billing         Billing        // Who pays how.
+	CostGrade       CostGrade      // Grade of the figures.
+	Requests        int64          // Requests. [requests]
+	TokenInput      int64          // As in enriched. [tokens]
+	TokenOutput     int64          // As in enriched. [tokens]
+	TokenCacheRead  int64          // As in enriched. [tokens]
+	TokenCacheWrite int64          // Of both lifetimes. [tokens]
+	CostNanoUsd     int64          // List price. [1e-9 USD]
 }
 
 // Closed: A part of what left a processor's state, to come back by a reload.
@@ -1342,6 +1572,18 @@ type TaskFrame struct {
 type TaskFactFrame struct {
 	Header RowHeader  // Commits that the rows come from.
 	Rows   []TaskFact // Rows in the order they were said.
+}
+
+// SpendFrame: Rows of one partition of a public topic in one message.
+type SpendFrame struct {
+	Header RowHeader // Commits that the rows come from.
+	Rows   []Spend   // Rows in the order they were said.
+}
+
+// SpendDeltaFrame: Rows of one partition of a public topic in one message.
+type SpendDeltaFrame struct {
+	Header RowHeader    // Commits that the rows come from.
+	Rows   []SpendDelta // Rows in the order they were said.
 }
 
 // ClosedFrame: Rows of one partition of a public topic in one message.

@@ -61,16 +61,12 @@ func readFromPosition(b *bench) {
 }
 
 func logsAreSeparate(b *bench) {
-	logs := []broker.Log{
-		{Topic: broker.Events, Partition: 0},
-		{Topic: broker.Events, Partition: 0, Lane: schemas.LaneCritical},
-		{Topic: broker.Events, Partition: 3},
-		{Topic: broker.Findings, Partition: 0},
-		{Topic: broker.Findings, Partition: 0, Lane: schemas.LaneCritical},
-		{Topic: broker.DeadLetters, Partition: 0},
-		{Topic: broker.Enriched, Partition: 0},
-		{Topic: broker.Closed, Partition: 0},
-		{Topic: broker.Config},
+	logs := []broker.Log{{Topic: broker.Events, Partition: 3}}
+	for _, topic := range append(broker.RowTopics(), broker.Events, broker.Config) {
+		logs = append(logs, broker.Log{Topic: topic})
+		if broker.TwoLanes(topic) {
+			logs = append(logs, broker.Log{Topic: topic, Lane: schemas.LaneCritical})
+		}
 	}
 	for round := range 3 {
 		for _, l := range logs {
@@ -234,6 +230,9 @@ func unknownLogs(b *bench) {
 		{Topic: broker.Events, Partition: -1},
 		{Topic: "weather"},
 		{Topic: broker.Enriched, Lane: schemas.LaneCritical},
+		{Topic: broker.Tasks, Lane: schemas.LaneCritical},
+		{Topic: broker.Spend, Lane: schemas.LaneCritical},
+		{Topic: broker.TaskFacts, Lane: 7},
 		{Topic: broker.Events, Lane: 7},
 		{Topic: broker.Config, Partition: 1},
 		{Topic: broker.Config, Lane: schemas.LaneCritical},

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
@@ -46,19 +47,33 @@ func outputsInOrder(b *bench) {
 
 func outputsToLanes(b *bench) {
 	w := b.acquire(b, "worker")
-	w.commit(say(findings, 1), say(urgent, 2), say(closed, 3))
+	all := []broker.Log{findings, urgent, closed, enriched, deadLetters, tasks, spend, taskFacts, spendDeltas, changeFacts,
+		{Topic: broker.TaskFacts, Partition: 3, Lane: schemas.LaneCritical}, {Topic: broker.SpendDeltas, Partition: 2}}
+	for _, topic := range broker.RowTopics() {
+		if !slices.ContainsFunc(all, func(of broker.Log) bool { return of.Topic == topic }) {
+			b.Errorf("nothing is said to %s", topic)
+		}
+	}
+	var first, third []said
+	for i, of := range all {
+		first, third = append(first, say(of, 10+i)), append(third, say(of, 30+i))
+	}
+	w.commit(first...)
 	w.commit(say(urgent, 4))
-	w.commit(say(findings, 5), say(closed, 6))
+	w.commit(third...)
 	w.flush()
-	b.rows(findings, 1, 5)
-	b.rows(urgent, 2, 4)
-	b.rows(closed, 3, 6)
+	for i, of := range all {
+		if of != urgent {
+			b.rows(of, 10+i, 30+i)
+		}
+	}
+	b.rows(urgent, 11, 4, 31)
 	next := b.acquire(b.open(), "next")
 	next.isRestoredTo(w)
 	next.commit(say(urgent, 7), say(findings, 8))
 	next.flush()
-	b.rows(findings, 1, 5, 8)
-	b.rows(urgent, 2, 4, 7)
+	b.rows(findings, 10, 30, 8)
+	b.rows(urgent, 11, 4, 31, 7)
 }
 
 func framesHoldRanges(b *bench) {
@@ -176,7 +191,7 @@ func survivesRestart(b *bench) {
 // settle waits until the broker answers for every topic and for commits.
 func (b *bench) settle() {
 	b.Helper()
-	for _, l := range []broker.Log{events, enriched, findings, deadLetters, closed, {Topic: broker.Config}} {
+	for _, l := range []broker.Log{events, enriched, findings, urgent, tasks, spend, taskFacts, spendDeltas, deadLetters, closed, {Topic: broker.Config}} {
 		b.answered(func() error {
 			_, err := b.End(b.ctx, l)
 			return err

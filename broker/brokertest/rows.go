@@ -18,6 +18,11 @@ var (
 	deadLetters = broker.Log{Topic: broker.DeadLetters, Partition: 1}
 	closed      = broker.Log{Topic: broker.Closed, Partition: 1}
 	urgent      = broker.Log{Topic: broker.Findings, Partition: 2, Lane: schemas.LaneCritical}
+	tasks       = broker.Log{Topic: broker.Tasks, Partition: 3}
+	spend       = broker.Log{Topic: broker.Spend, Partition: 2}
+	taskFacts   = broker.Log{Topic: broker.TaskFacts, Partition: 3}
+	changeFacts = broker.Log{Topic: broker.ChangeFacts, Partition: 1}
+	spendDeltas = broker.Log{Topic: broker.SpendDeltas, Partition: 2, Lane: schemas.LaneCritical}
 )
 
 // row is an encoded row that carries a number.
@@ -25,14 +30,24 @@ func row(to broker.Log, number int) []byte {
 	var id schemas.Id
 	binary.BigEndian.PutUint64(id[:], uint64(number))
 	switch to.Topic {
-	case broker.Enriched:
+	case broker.Enriched, broker.ChangeFacts:
 		return (&schemas.Enriched{RowId: id, Sign: 1, Repo: "example.org/flight/log"}).AppendAvro(nil)
 	case broker.Findings:
 		return (&schemas.Finding{RowId: id, Sign: 1, Kind: "loop"}).AppendAvro(nil)
+	case broker.Tasks:
+		return (&schemas.Task{RowId: id, Sign: 1, TaskId: "FL-1"}).AppendAvro(nil)
+	case broker.Spend:
+		return (&schemas.Spend{RowId: id, Sign: 1, Value: "example.org/flight/log"}).AppendAvro(nil)
+	case broker.TaskFacts:
+		return (&schemas.TaskFact{Task: schemas.Task{RowId: id, TaskId: "FL-1"}}).AppendAvro(nil)
+	case broker.SpendDeltas:
+		return (&schemas.SpendDelta{Value: "example.org/flight/log", Requests: int64(number)}).AppendAvro(nil)
 	case broker.Closed:
 		return (&schemas.Closed{Key: id[:], Last: true}).AppendAvro(nil)
+	case broker.DeadLetters:
+		return (&schemas.DeadLetter{RowId: id, Reason: "invalid"}).AppendAvro(nil)
 	}
-	return (&schemas.DeadLetter{RowId: id, Reason: "invalid"}).AppendAvro(nil)
+	panic("no rows of " + to.Topic)
 }
 
 // frame is a frame of rows as a reader sees it.
@@ -45,9 +60,10 @@ type frame struct {
 func (b *bench) decode(from broker.Log, message []byte) frame {
 	b.Helper()
 	var ids []schemas.Id
+	var numbers []int // of rows without an id
 	var header schemas.RowHeader
 	switch from.Topic {
-	case broker.Enriched:
+	case broker.Enriched, broker.ChangeFacts:
 		var f schemas.EnrichedFrame
 		b.must(f.DecodeMessage(message))
 		header = f.Header
@@ -68,15 +84,45 @@ func (b *bench) decode(from broker.Log, message []byte) frame {
 		for i := range f.Rows {
 			ids = append(ids, schemas.Id(f.Rows[i].Key))
 		}
-	default:
+	case broker.Tasks:
+		var f schemas.TaskFrame
+		b.must(f.DecodeMessage(message))
+		header = f.Header
+		for i := range f.Rows {
+			ids = append(ids, f.Rows[i].RowId)
+		}
+	case broker.Spend:
+		var f schemas.SpendFrame
+		b.must(f.DecodeMessage(message))
+		header = f.Header
+		for i := range f.Rows {
+			ids = append(ids, f.Rows[i].RowId)
+		}
+	case broker.TaskFacts:
+		var f schemas.TaskFactFrame
+		b.must(f.DecodeMessage(message))
+		header = f.Header
+		for i := range f.Rows {
+			ids = append(ids, f.Rows[i].Task.RowId)
+		}
+	case broker.SpendDeltas:
+		var f schemas.SpendDeltaFrame
+		b.must(f.DecodeMessage(message))
+		header = f.Header
+		for i := range f.Rows {
+			numbers = append(numbers, int(f.Rows[i].Requests))
+		}
+	case broker.DeadLetters:
 		var f schemas.DeadLetterFrame
 		b.must(f.DecodeMessage(message))
 		header = f.Header
 		for i := range f.Rows {
 			ids = append(ids, f.Rows[i].RowId)
 		}
+	default:
+		b.Fatalf("no rows of %s", from.Topic)
 	}
-	f := frame{RowHeader: header}
+	f := frame{RowHeader: header, rows: numbers}
 	for _, id := range ids {
 		f.rows = append(f.rows, int(binary.BigEndian.Uint64(id[:])))
 	}

@@ -32,6 +32,10 @@ func TestAPlanNamesWhatProvisionWouldDoAndDoesNothing(t *testing.T) {
 		"create stream KV_flightlog-g1-leases: subjects $KV.flightlog-g1-leases.>, max_age 10s, max_bytes 0, replicas 1",
 		"create stream flightlog-g1-enriched: subjects flightlog.g1.enriched.*.*.*.*, max_age 1080h0m0s, max_bytes 0, replicas 1",
 		"create stream flightlog-g1-closed: subjects flightlog.g1.closed.*.*.*.*, max_age 2160h0m0s, max_bytes 0, replicas 1",
+		"create stream flightlog-g1-tasks: subjects flightlog.g1.tasks.*.*.*.*, max_age 1080h0m0s, max_bytes 0, replicas 1",
+		"create stream flightlog-g1-spend: subjects flightlog.g1.spend.*.*.*.*, max_age 1080h0m0s, max_bytes 0, replicas 1",
+		"create stream flightlog-g1-task-facts: subjects flightlog.g1.task-facts.*.*.*.*, max_age 168h0m0s, max_bytes 0, replicas 1",
+		"create stream flightlog-g1-spend-deltas: subjects flightlog.g1.spend-deltas.*.*.*.*, max_age 168h0m0s, max_bytes 0, replicas 1",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("the plan\n%s\nlacks %s", strings.Join(lines, "\n"), want)
@@ -72,7 +76,9 @@ func TestAnInstallationOfTheReleaseBeforeGetsWhatItLacks(t *testing.T) {
 	if err := commitTo(t, s.Broker, 1); err != nil {
 		t.Fatal(err)
 	}
-	for _, stream := range []string{"flightlog-config", "flightlog-g1-snapshots", "flightlog-g1-closed", "KV_flightlog-g1-leases"} {
+	missing := []string{"flightlog-config", "flightlog-g1-snapshots", "flightlog-g1-closed", "KV_flightlog-g1-leases",
+		"flightlog-g1-tasks", "flightlog-g1-spend", "flightlog-g1-task-facts", "flightlog-g1-spend-deltas"}
+	for _, stream := range missing {
 		if err := s.js.DeleteStream(t.Context(), stream); err != nil {
 			t.Fatal(err)
 		}
@@ -80,16 +86,18 @@ func TestAnInstallationOfTheReleaseBeforeGetsWhatItLacks(t *testing.T) {
 	if _, err := connect(t, s.config).Acquire(t.Context(), "sessions", 1, "worker"); !errors.Is(err, broker.ErrNotProvisioned) {
 		t.Errorf("acquired before it was migrated: %v, want %v", err, broker.ErrNotProvisioned)
 	}
-	if lines := plan(t, s.config); len(lines) != 4 || !strings.HasPrefix(lines[0], "create stream flightlog-config") {
-		t.Errorf("the plan is %q, want 4 streams to be made", lines)
+	if lines := plan(t, s.config); len(lines) != len(missing) || !strings.HasPrefix(lines[0], "create stream flightlog-config") {
+		t.Errorf("the plan is %q, want %d streams to be made", lines, len(missing))
 	}
 	provision(t, s.config, 4)
 	b := connect(t, s.config)
 	if err := commitTo(t, b, 2); err != nil {
 		t.Error(err)
 	}
-	if _, err := b.Append(t.Context(), broker.Log{Topic: broker.Config}, []byte("rules")); err != nil {
-		t.Error(err)
+	for _, topic := range append(broker.RowTopics(), broker.Config) {
+		if _, err := b.Append(t.Context(), broker.Log{Topic: topic}, []byte("rules")); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

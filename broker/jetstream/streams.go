@@ -44,6 +44,8 @@ const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
 	ClosedAge = 90 * 24 * time.Hour
+	// InternalAge is how long what one processor tells another is kept.
+	InternalAge = 7 * 24 * time.Hour
 )
 
 // leaseTTL is the default of Config.LeaseTTL.
@@ -174,8 +176,11 @@ func (b *Broker) layout() []stream {
 	}, 0}}
 	for _, topic := range broker.RowTopics() {
 		age, asked := RowsAge, layout.RowsAge
-		if topic == broker.Closed {
+		switch topic {
+		case broker.Closed:
 			age, asked = ClosedAge, layout.ClosedAge
+		case broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts:
+			age, asked = InternalAge, 0
 		}
 		streams = append(streams, stream{jetstream.StreamConfig{
 			Name: b.rowStream(topic), Subjects: []string{b.generation() + "." + topic + ".*.*.*.*"},

@@ -12,7 +12,9 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/kafka"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // plan is what Provision would do.
@@ -33,12 +35,23 @@ func TestAPlanSaysWhatProvisioningDoesAndDoesNothing(t *testing.T) {
 		"create topic flightlog.config (1 partition, kept for ever, LogAppendTime, replication 1)",
 		"create topic flightlog.events (4 partitions, kept 720h, LogAppendTime, replication 1)",
 		"create topic flightlog.events.critical (4 partitions, kept 720h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.change-facts (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.change-facts.critical (4 partitions, kept 168h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.closed (4 partitions, kept 2160h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.deadletters (4 partitions, kept 1080h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.enriched (4 partitions, kept 1080h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.findings (4 partitions, kept 1080h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.findings.critical (4 partitions, kept 1080h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend (4 partitions, kept 1080h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend-deltas (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend-deltas.critical (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.task-facts (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.task-facts.critical (4 partitions, kept 168h, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.tasks (4 partitions, kept 1080h, LogAppendTime, replication 1)",
 		"create topic flightlog.g1.sessions.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.changes.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.tasks.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
+		"create topic flightlog.g1.spend.changelog (4 partitions, compacted, LogAppendTime, replication 1)",
 		"name the installation and its 4 partitions",
 	}
 	for range 2 {
@@ -52,6 +65,42 @@ func TestAPlanSaysWhatProvisioningDoesAndDoesNothing(t *testing.T) {
 	provision(t, config, 4)
 	if got := plan(t, config, 4); len(got) != 0 {
 		t.Errorf("after provisioning the plan is %q", got)
+	}
+}
+
+func TestAnInstallationOfAnEarlierReleaseGetsTheTopicsThatItLacks(t *testing.T) {
+	config := configOf(newCluster(t).ListenAddrs())
+	config.Prefix, config.Layout = "flightlog", kafka.Layout{}
+	provision(t, config, 4)
+	before, err := connect(t, config).Installation(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := []string{"flightlog.g1.spend", "flightlog.g1.spend-deltas", "flightlog.g1.spend-deltas.critical", "flightlog.g1.task-facts",
+		"flightlog.g1.task-facts.critical", "flightlog.g1.tasks", "flightlog.g1.tasks.changelog", "flightlog.g1.spend.changelog"}
+	client, err := kgo.NewClient(kgo.SeedBrokers(config.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).DeleteTopics(t.Context(), missing...); err != nil {
+		t.Fatal(err)
+	}
+	got := plan(t, config, 4)
+	if len(got) != len(missing) {
+		t.Errorf("the plan is %q, want those that are missing: %q", got, missing)
+	}
+	for i := range min(len(got), len(missing)) {
+		if !strings.HasPrefix(got[i], "create topic "+missing[i]+" (") {
+			t.Errorf("the plan has %q, want the topic %s", got[i], missing[i])
+		}
+	}
+	provision(t, config, 4)
+	if got := plan(t, config, 4); len(got) != 0 {
+		t.Errorf("after provisioning the plan is %q", got)
+	}
+	if after, err := connect(t, config).Installation(t.Context()); err != nil || after != before {
+		t.Errorf("the installation is %q (%v), was %q", after, err, before)
 	}
 }
 

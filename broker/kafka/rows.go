@@ -87,7 +87,8 @@ func rowHeaders(h *schemas.RowHeader, fingerprint uint64, id int) []kgo.RecordHe
 }
 
 // rowKey is the key of a row in its topic: the partition key of its fact, the
-// subject of a finding, the state key of an archive, none for a dead letter.
+// subject of a finding, the task, dimension and value of spend, the state key of an
+// archive, none for a dead letter.
 func rowKey(topic string, row []byte) ([]byte, error) {
 	var err error
 	switch topic {
@@ -98,10 +99,30 @@ func rowKey(topic string, row []byte) ([]byte, error) {
 			return []byte(r.SessionId), err
 		}
 		return []byte(r.Repo), err
+	case broker.ChangeFacts:
+		var r schemas.Enriched
+		_, err = r.DecodeAvro(row)
+		return []byte(r.Repo), err
 	case broker.Findings:
 		var r schemas.Finding
 		_, err = r.DecodeAvro(row)
 		return []byte(r.Subject), err
+	case broker.Tasks:
+		var r schemas.Task
+		_, err = r.DecodeAvro(row)
+		return []byte(r.TaskId), err
+	case broker.TaskFacts:
+		var r schemas.TaskFact
+		_, err = r.DecodeAvro(row)
+		return []byte(r.Task.TaskId), err
+	case broker.Spend:
+		var r schemas.Spend
+		_, err = r.DecodeAvro(row)
+		return []byte(r.Dimension.String() + "\x00" + r.Value), err
+	case broker.SpendDeltas:
+		var r schemas.SpendDelta
+		_, err = r.DecodeAvro(row)
+		return []byte(r.Dimension.String() + "\x00" + r.Value), err
 	case broker.Closed:
 		var r schemas.Closed
 		_, err = r.DecodeAvro(row)
@@ -114,7 +135,7 @@ func rowKey(topic string, row []byte) ([]byte, error) {
 func unpack(topic string, payload []byte) (header schemas.RowHeader, rows [][]byte) {
 	var err error
 	switch topic {
-	case broker.Enriched:
+	case broker.Enriched, broker.ChangeFacts:
 		var f schemas.EnrichedFrame
 		err = f.DecodeMessage(payload)
 		header, rows = f.Header, encode(f.Rows, (*schemas.Enriched).AppendAvro)
@@ -126,6 +147,22 @@ func unpack(topic string, payload []byte) (header schemas.RowHeader, rows [][]by
 		var f schemas.DeadLetterFrame
 		err = f.DecodeMessage(payload)
 		header, rows = f.Header, encode(f.Rows, (*schemas.DeadLetter).AppendAvro)
+	case broker.Tasks:
+		var f schemas.TaskFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Task).AppendAvro)
+	case broker.TaskFacts:
+		var f schemas.TaskFactFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.TaskFact).AppendAvro)
+	case broker.Spend:
+		var f schemas.SpendFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.Spend).AppendAvro)
+	case broker.SpendDeltas:
+		var f schemas.SpendDeltaFrame
+		err = f.DecodeMessage(payload)
+		header, rows = f.Header, encode(f.Rows, (*schemas.SpendDelta).AppendAvro)
 	case broker.Closed:
 		var f schemas.ClosedFrame
 		err = f.DecodeMessage(payload)

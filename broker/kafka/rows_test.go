@@ -34,11 +34,19 @@ func TestRowsAreSingleRecordsThatOthersCanRead(t *testing.T) {
 	finding := schemas.Finding{Sign: 1, Subject: "a subject"}
 	letter := schemas.DeadLetter{Reason: "invalid"}
 	closed := schemas.Closed{Key: []byte("a key"), Payload: []byte("records")}
+	task, fact := schemas.Task{TaskId: "FL-1"}, schemas.TaskFact{SessionId: "one", Task: schemas.Task{TaskId: "FL-2"}}
+	increment := schemas.Spend{Dimension: schemas.SpendDimensionRepo, Value: "example.org/a/repo"}
+	delta := schemas.SpendDelta{Dimension: schemas.SpendDimensionUser, Value: "ada"}
 	for _, out := range []schemas.Output{
 		{Topic: broker.Enriched, Partition: 2, Rows: [][]byte{(&schemas.Enriched{Repo: "example.org/a/repo"}).AppendAvro(nil)}},
 		{Topic: broker.Findings, Lane: schemas.LaneCritical, Rows: [][]byte{finding.AppendAvro(nil)}},
 		{Topic: broker.DeadLetters, Rows: [][]byte{letter.AppendAvro(nil)}},
 		{Topic: broker.Closed, Rows: [][]byte{closed.AppendAvro(nil)}},
+		{Topic: broker.Tasks, Rows: [][]byte{task.AppendAvro(nil)}},
+		{Topic: broker.Spend, Rows: [][]byte{increment.AppendAvro(nil)}},
+		{Topic: broker.TaskFacts, Rows: [][]byte{fact.AppendAvro(nil)}},
+		{Topic: broker.ChangeFacts, Rows: [][]byte{(&schemas.Enriched{SessionId: "one", Kind: schemas.KindCommit, Repo: "example.org/a/repo"}).AppendAvro(nil)}},
+		{Topic: broker.SpendDeltas, Lane: schemas.LaneCritical, Rows: [][]byte{delta.AppendAvro(nil)}},
 	} {
 		out.Schema = int64(broker.RowSchema(out.Topic))
 		c.Outputs = append(c.Outputs, out)
@@ -46,9 +54,16 @@ func TestRowsAreSingleRecordsThatOthersCanRead(t *testing.T) {
 	if err := w.Commit(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
+	for _, topic := range broker.RowTopics() {
+		if !slices.ContainsFunc(c.Outputs, func(out schemas.Output) bool { return out.Topic == topic }) {
+			t.Errorf("nothing is said to %s", topic)
+		}
+	}
 	for topic, want := range map[string][]string{
 		"enriched/1": {"one", "two"}, "enriched/2": {"example.org/a/repo"}, "findings.critical/0": {"a subject"},
-		"deadletters/0": {""}, "closed/0": {"a key"},
+		"deadletters/0": {""}, "closed/0": {"a key"}, "tasks/0": {"FL-1"}, "task-facts/0": {"FL-2"},
+		"spend/0": {"repo\x00example.org/a/repo"}, "spend-deltas.critical/0": {"user\x00ada"},
+		"change-facts/0": {"example.org/a/repo"},
 	} {
 		name, partition, _ := strings.Cut(topic, "/")
 		var keys []string
@@ -86,6 +101,11 @@ func TestRowsAreReadAsFramesWithWhatTheirHeadersSay(t *testing.T) {
 		broker.Findings:    (&schemas.Finding{Subject: "one"}).AppendAvro(nil),
 		broker.DeadLetters: (&schemas.DeadLetter{Reason: "one"}).AppendAvro(nil),
 		broker.Closed:      (&schemas.Closed{Key: []byte("one")}).AppendAvro(nil),
+		broker.Tasks:       (&schemas.Task{TaskId: "one"}).AppendAvro(nil),
+		broker.TaskFacts:   (&schemas.TaskFact{SessionId: "one"}).AppendAvro(nil),
+		broker.Spend:       (&schemas.Spend{Value: "one"}).AppendAvro(nil),
+		broker.SpendDeltas: (&schemas.SpendDelta{Value: "one"}).AppendAvro(nil),
+		broker.ChangeFacts: (&schemas.Enriched{Repo: "one"}).AppendAvro(nil),
 	}
 	for _, topic := range broker.RowTopics() {
 		to := broker.Log{Topic: topic}

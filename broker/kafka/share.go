@@ -53,7 +53,7 @@ func (b *Broker) join(ctx context.Context, name, topic, owner string, hold func(
 	stop := context.AfterFunc(b.life, func() { fail(broker.ErrClosed) })
 	defer stop()
 	topics := []string{b.config.topic(topic)}
-	if topic == broker.Events || topic == broker.Findings {
+	if broker.TwoLanes(topic) {
 		topics = append(topics, topics[0]+criticalSuffix)
 	}
 	s := &sharing{ctx: ctx, fail: fail, hold: hold, topics: topics, held: map[int32]*held{}}

@@ -25,6 +25,9 @@ import (
 //	p.installation                     one partition, for ever: its name
 //	p.gG.enriched     .deadletters     single rows
 //	p.gG.findings     .findings.critical
+//	p.gG.tasks        .spend
+//	p.gG.task-facts   .task-facts.critical
+//	p.gG.spend-deltas .spend-deltas.critical
 //	p.gG.closed                        single archives
 //	p.gG.<processor>.changelog         state and position records, compacted
 //
@@ -46,6 +49,8 @@ const (
 	EventsAge = 30 * 24 * time.Hour
 	RowsAge   = 45 * 24 * time.Hour
 	ClosedAge = 90 * 24 * time.Hour
+	// InternalAge is how long what one processor tells another is kept.
+	InternalAge = 7 * 24 * time.Hour
 )
 
 // Layout is how an installation is provisioned. Of a topic that exists already
@@ -62,7 +67,7 @@ type Layout struct {
 	// CompactionLag is how long every position record and every version of the
 	// state stays in the changelogs; default: the cluster's, 0 if it has none.
 	CompactionLag time.Duration
-	// Processors that have a state; default: sessions.
+	// Processors that have a state; default: sessions, changes, tasks, spend.
 	Processors []string
 }
 
@@ -83,12 +88,16 @@ func (l *Layout) problems() []error {
 		}
 	}
 	for _, processor := range l.Processors {
-		if !processorPattern.MatchString(processor) || broker.IsRowTopic(processor) {
+		if !processorPattern.MatchString(processor) || broker.IsRowTopic(processor) && !slices.Contains(defaultProcessors, processor) {
 			errs = append(errs, fmt.Errorf("processors: %s: must be a name of a processor", processor))
 		}
 	}
 	return errs
 }
+
+// defaultProcessors are those of this release. Two bear the names of the topics
+// that they write.
+var defaultProcessors = []string{"sessions", "changes", "tasks", "spend"}
 
 // topic is what Provision makes of one topic. keep is what an existing one has
 // to be changed to; the rest is for a new one only.
@@ -134,17 +143,20 @@ func (c *Config) topics(partitions, replicas int) []topic {
 	aged(c.topic(broker.Events)+criticalSuffix, c.Layout.EventsAge, EventsAge)
 	for _, rows := range broker.RowTopics() {
 		set, otherwise := c.Layout.RowsAge, RowsAge
-		if rows == broker.Closed {
+		switch rows {
+		case broker.Closed:
 			set, otherwise = c.Layout.ClosedAge, ClosedAge
+		case broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts:
+			set, otherwise = 0, InternalAge
 		}
 		aged(c.topic(rows), set, otherwise)
-		if rows == broker.Findings {
+		if broker.TwoLanes(rows) {
 			aged(c.topic(rows)+criticalSuffix, set, otherwise)
 		}
 	}
 	processors := c.Layout.Processors
 	if processors == nil {
-		processors = []string{"sessions"}
+		processors = defaultProcessors
 	}
 	for _, processor := range processors {
 		keep := map[string]string{"cleanup.policy": "compact"}
@@ -170,8 +182,8 @@ func hours(d time.Duration) string {
 	return d.String()
 }
 
-// topic is the name of a topic as the cluster knows it; events' and findings'
-// critical lanes have criticalSuffix besides.
+// topic is the name of a topic as the cluster knows it; critical lanes have
+// criticalSuffix besides.
 func (c *Config) topic(name string) string {
 	if broker.IsRowTopic(name) {
 		return fmt.Sprintf("%s.%s", c.generation(), name)

@@ -22,9 +22,10 @@ type feed struct {
 	shipper *shipper.Shipper
 	arena   []byte
 	waiting []waiting
-	sorted  int             // of waiting: groups that are in order
-	ending  map[string]bool // sessions to end when what waits was shipped
-	all     map[string]bool // sessions of the whole import
+	sorted  int                 // of waiting: groups that are in order
+	ending  map[string]bool     // sessions to end when what waits was shipped
+	all     map[string]bool     // sessions of the whole import
+	facts   map[schemas.Id]bool // its facts without a session
 	count   struct{ events, deadLetters int64 }
 }
 
@@ -41,7 +42,7 @@ const (
 )
 
 func newFeed(ctx context.Context, s *shipper.Shipper) *feed {
-	return &feed{ctx: ctx, shipper: s, ending: map[string]bool{}, all: map[string]bool{}}
+	return &feed{ctx: ctx, shipper: s, ending: map[string]bool{}, all: map[string]bool{}, facts: map[schemas.Id]bool{}}
 }
 
 // Event implements producers.Sink.
@@ -50,7 +51,9 @@ func (f *feed) Event(e *schemas.Event) error {
 	f.arena = e.AppendAvro(f.arena)
 	f.waiting = append(f.waiting, waiting{toldAt(e), start, len(f.arena), f.shipper.Partition(producers.PartitionKey(e))})
 	f.count.events++
-	if e.SessionId != "" && !f.ending[e.SessionId] {
+	if e.SessionId == "" {
+		f.facts[e.FactKey] = true
+	} else if !f.ending[e.SessionId] {
 		f.ending[e.SessionId] = true
 		f.all[e.SessionId] = true
 	}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -38,12 +37,15 @@ func importCommand() *cobra.Command {
 	var o importOptions
 	c := &cobra.Command{
 		Use:   "import PATH...",
-		Short: "Read recorded sessions: transcripts, hooks, OTLP",
+		Short: "Read recorded sessions: transcripts, hooks, OTLP; and events of a forge and CI",
 		Long: `Reads sessions that were recorded before and brings them through the pipeline.
 
 PATH is a transcript (*.jsonl), a folder of them such as ~/.claude/projects, or a
 folder with hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson
-and projects/, or an archive of 'flightlog sink files' (its events; docs/archive.md).
+and projects/, or an archive of 'flightlog sink files' (its events; docs/archive.md),
+or events.ndjson, *.events.ndjson: events in the JSON form of their schema, such as
+what a forge and CI tell of pushes, pull requests, checks and deployments
+(docs/changes.md).
 What it cannot read becomes a dead letter with file and line.
 
 It ends when every session that it brought has its final rows. The same input
@@ -55,6 +57,7 @@ and do not import the sessions again without the flag, for a fact would then
 take its times from either. It reads the input twice.`,
 		Example: `  flightlog import ~/.claude/projects --out rows
   flightlog import recordings/success --json
+  flightlog import forge.events.ndjson
   flightlog import recordings --data demo --shift-to-now`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -70,7 +73,7 @@ take its times from either. It reads the input twice.`,
 
 func importFlags(c *cobra.Command, o *importOptions) {
 	o.place.flags(c)
-	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, deadletters.ndjson; and for tasks.ndjson, a line for each task of the rows that there are")
+	c.Flags().StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, tasks.ndjson, spend.ndjson, deadletters.ndjson")
 	c.Flags().StringVar(&o.mode, "capture", "metadata", "what of the texts is kept: metadata, redacted or full (until the content topic exists, these two keep references and hashes only)")
 	c.Flags().StringVar(&o.org, "org", "local", "organisation that the sessions belong to")
 	c.Flags().BoolVar(&o.json, "json", false, "print the summary as JSON")
@@ -87,7 +90,7 @@ func runImport(ctx context.Context, c *cobra.Command, paths []string, o importOp
 		return err
 	}
 	if len(sources) == 0 {
-		return fmt.Errorf("nothing to import under %q: no transcripts (*.jsonl), hooks.ndjson or otlp-*.ndjson", paths)
+		return fmt.Errorf("nothing to import under %q: no transcripts (*.jsonl), hooks.ndjson, otlp-*.ndjson or events.ndjson", paths)
 	}
 	in, err := o.open(ctx)
 	if err != nil {
@@ -176,11 +179,8 @@ func (in *installation) importSources(ctx context.Context, c *cobra.Command, sou
 		if err := sink.Drain(ctx, in.broker); err != nil {
 			return nil, cause(ctx, err)
 		}
-		if err := in.writeTasks(ctx, filepath.Join(o.out, "tasks.ndjson")); err != nil {
-			return nil, cause(ctx, err)
-		}
 	}
-	result, err := summarize(ctx, in.broker, f.all)
+	result, err := summarize(ctx, in.broker, f.all, f.facts)
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
@@ -252,6 +252,20 @@ func (in *installation) settled(ctx context.Context, ship *shipper.Shipper) erro
 			return fmt.Errorf("cannot see partition %d come to its end: %w", p, err)
 		}
 	}
+	// What sessions told the other processors is in their inputs now, and what
+	// changes told tasks is before tasks is looked at.
+	for _, next := range [...]struct{ processor, input string }{{"changes", broker.ChangeFacts}, {"tasks", broker.TaskFacts}, {"spend", broker.SpendDeltas}} {
+		for p := range n {
+			input := broker.Log{Topic: next.input, Partition: p}
+			end, err := in.broker.End(ctx, input)
+			if err == nil {
+				err = in.settledInput(ctx, next.processor, input, int64(end))
+			}
+			if err != nil {
+				return fmt.Errorf("cannot see partition %d of %s come to its end: %w", p, next.processor, err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -261,6 +275,12 @@ const patience = 10 * time.Second
 // settledPartition waits until a partition has folded one lane up to a place, and
 // all that it then had to say has reached the topics.
 func (in *installation) settledPartition(ctx context.Context, p int, lane schemas.Lane, last int64) error {
+	return in.settledInput(ctx, "sessions", broker.Log{Topic: broker.Events, Partition: p, Lane: lane}, last)
+}
+
+// settledInput is settledPartition for a processor and its input.
+func (in *installation) settledInput(ctx context.Context, processor string, input broker.Log, last int64) error {
+	p, lane := input.Partition, input.Lane
 	if last == 0 {
 		return nil
 	}
@@ -268,14 +288,14 @@ func (in *installation) settledPartition(ctx context.Context, p int, lane schema
 	said := int64(-1) // number of the commit after which nothing was left to say
 	seen, since := int64(-1), time.Now()
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		c, err := in.broker.LastCommit(ctx, "sessions", p)
+		c, err := in.broker.LastCommit(ctx, processor, p)
 		if err != nil {
 			return err
 		}
 		if c != nil && c.CommitNumber != seen {
 			seen, since = c.CommitNumber, time.Now()
 		} else if time.Since(since) > patience {
-			slog.Warn("nobody folds this partition: does a 'flightlog process' or 'up' run?", "partition", p)
+			slog.Warn("nobody folds this partition: does a 'flightlog process' or 'up' run?", "processor", processor, "partition", p)
 			since = time.Now()
 		}
 		if c != nil {
@@ -289,7 +309,7 @@ func (in *installation) settledPartition(ctx context.Context, p int, lane schema
 		}
 		if said >= 0 {
 			// The next commit will tell how far routing has come.
-			if _, err := in.broker.Append(ctx, broker.Log{Topic: broker.Events, Partition: p}, tick.AppendMessage(nil)); err != nil {
+			if _, err := in.broker.Append(ctx, broker.Log{Topic: input.Topic, Partition: p}, tick.AppendMessage(nil)); err != nil {
 				return err
 			}
 		}

@@ -20,8 +20,11 @@ import (
 
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/broker/jetstream"
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/sessions"
+	"github.com/flightlog/flightlog/processors/spend"
+	"github.com/flightlog/flightlog/processors/tasks"
 )
 
 // installation is what a process uses of an installation: a broker that it
@@ -216,11 +219,31 @@ func startOrJoin(ctx context.Context, folder string, generation int64) (*install
 // process runs the processors until ctx ends. Without an admin nobody is told
 // how it goes.
 func (in *installation) process(ctx context.Context, a *admin) error {
-	config := engine.Config{Broker: in.broker, Processor: sessions.New(), Owner: workerName(), Stopped: tellStopped}
-	if a != nil {
-		config.Metrics, config.Status = a.engine, a.processing()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	all := processors()
+	ended := make(chan error, len(all))
+	for _, p := range all {
+		config := engine.Config{Broker: in.broker, Processor: p, Owner: workerName(), Stopped: tellStopped}
+		if a != nil {
+			config.Metrics = a.engine
+			if p.Name() == "sessions" { // the others hold partitions of the same numbers
+				config.Status = a.processing()
+			}
+		}
+		go func() { ended <- engine.Run(ctx, config) }()
 	}
-	return engine.Run(ctx, config)
+	var errs []error
+	for range all {
+		errs = append(errs, <-ended)
+		cancel() // one that fails ends the others
+	}
+	return errors.Join(errs...)
+}
+
+// processors are those of the pipeline, sessions first.
+func processors() []engine.Processor {
+	return []engine.Processor{sessions.New(), changes.NewProcessor(), tasks.NewProcessor(), spend.NewProcessor()}
 }
 
 // tellStopped raises the alarm for a partition that is left alone.

@@ -71,12 +71,12 @@ func TestProvisionOpenObserve(t *testing.T) {
 	must("create dashboard Flightlog overview (g2)", "--generation", "2", "--topics", "enriched", "--retention-days", "30")
 
 	var changes []openobserve.Change
-	if err := json.Unmarshal([]byte(must("", "--remove", "--with-data", "--dry-run", "--json")), &changes); err != nil || len(changes) != 5 ||
+	if err := json.Unmarshal([]byte(must("", "--remove", "--with-data", "--dry-run", "--json")), &changes); err != nil || len(changes) != 7 ||
 		changes[0].Action != openobserve.Delete || changes[0].Object != "dashboard" {
 		t.Errorf("%v: %v", changes, err)
 	}
 	out, failed := p.run("--remove", "--with-data")
-	if !strings.Contains(failed, "give --yes") || !strings.Contains(out, "delete stream flightlog_enriched: with all its rows") || len(server.Streams()) != 4 {
+	if !strings.Contains(failed, "give --yes") || !strings.Contains(out, "delete stream flightlog_enriched: with all its rows") || len(server.Streams()) != 6 {
 		t.Errorf("%s%s, left are %v", out, failed, server.Streams())
 	}
 	must("note: stream flightlog_enriched: it stays, with its rows", "--remove")

@@ -56,7 +56,7 @@ SIGTERM: all that it has read is then on the disk. Without --broker it uses the
 	}
 	o.flags(c)
 	f := c.Flags()
-	f.StringVar(&o.out, "out", "", "folder for the rows as NDJSON: enriched.ndjson, findings.ndjson, deadletters.ndjson")
+	f.StringVar(&o.out, "out", "", "folder for the rows as NDJSON, a file for each topic: enriched.ndjson, ...")
 	f.StringVar(&o.archive, "archive", "", "folder for the archive")
 	f.StringSliceVar(&o.topics, "topics", files.ArchiveTopics, "topics to write; events go into the archive only")
 	f.BoolVar(&o.untilEnd, "until-end", false, "write what the topics hold by now, and end")

@@ -309,7 +309,7 @@ func TestSinkFilesSaysWhatIsWrongWithItsFlags(t *testing.T) {
 	for args, want := range map[string][]string{
 		"":                                   {"give --out or --archive"},
 		"--out " + dir + " --archive " + dir: {"two folders"},
-		"--archive " + dir + " --topics a,b": {"--topics a: there are events, enriched, findings, deadletters", "--topics b"},
+		"--archive " + dir + " --topics a,b": {"--topics a: there are events, enriched, findings, tasks, spend, deadletters", "--topics b"},
 		"--out " + dir + " --topics events":  {"names none that --out writes"},
 		"--out " + dir + " --json":           {"--json is for the summary of --until-end"},
 		"--out " + dir + " --until-end --data " + filepath.Join(dir, "none"): {"there is no data in"},

@@ -14,6 +14,7 @@ import (
 	"github.com/flightlog/flightlog/producers/claudecode"
 	"github.com/flightlog/flightlog/producers/claudecode/hooks"
 	"github.com/flightlog/flightlog/producers/claudecode/transcripts"
+	"github.com/flightlog/flightlog/producers/direct"
 	"github.com/flightlog/flightlog/producers/otlp"
 	"github.com/flightlog/flightlog/schemas"
 	"github.com/flightlog/flightlog/sinks/files"
@@ -42,6 +43,7 @@ const (
 	otlpSource
 	transcriptSource
 	archiveSource
+	directSource
 )
 
 // localOrg is the organisation that recordings are imported as.
@@ -81,7 +83,7 @@ func findSourcesOf(paths []string, org string) (all []source, err error) {
 			return nil, fmt.Errorf("cannot import: %w", err)
 		}
 		if info, err := os.Stat(abs); err == nil && !info.IsDir() && !known(filepath.Base(abs)) {
-			return nil, fmt.Errorf("cannot import %s: want a transcript (*.jsonl), hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson, a file of an archive (*.avro), or a folder", path)
+			return nil, fmt.Errorf("cannot import %s: want a transcript (*.jsonl), hooks.ndjson, otlp-logs.ndjson, otlp-metrics.ndjson, otlp-traces.ndjson, events in the JSON form of their schema (events.ndjson, *.events.ndjson), a file of an archive (*.avro), or a folder", path)
 		}
 		err = filepath.WalkDir(abs, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -92,6 +94,8 @@ func findSourcesOf(paths []string, org string) (all []source, err error) {
 				return add(p, filepath.Dir(p), hookSource)
 			case otlpNames[name]:
 				return add(p, filepath.Dir(p), otlpSource)
+			case isEvents(name):
+				return add(p, p, directSource)
 			}
 			archives.see(p)
 			return nil
@@ -103,7 +107,7 @@ func findSourcesOf(paths []string, org string) (all []source, err error) {
 			return nil, fmt.Errorf("cannot import %s: %w", path, err)
 		}
 		var sessions []string
-		if name := filepath.Base(abs); name != "hooks.ndjson" && !otlpNames[name] && filepath.Ext(name) != avroExt {
+		if name := filepath.Base(abs); name != "hooks.ndjson" && !otlpNames[name] && !isEvents(name) && filepath.Ext(name) != avroExt {
 			if sessions, err = transcripts.Find(abs); err != nil {
 				return nil, fmt.Errorf("cannot import %s: %w", path, err)
 			}
@@ -137,7 +141,12 @@ var otlpNames = map[string]bool{"otlp-logs.ndjson": true, "otlp-metrics.ndjson":
 
 // known tells a file that can be imported by its name.
 func known(name string) bool {
-	return strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, avroExt) || name == "hooks.ndjson" || otlpNames[name]
+	return strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, avroExt) || name == "hooks.ndjson" || otlpNames[name] || isEvents(name)
+}
+
+// isEvents tells a file of events in the JSON form of their schema.
+func isEvents(name string) bool {
+	return name == "events.ndjson" || strings.HasSuffix(name, ".events.ndjson")
 }
 
 // transcriptGroup is the recording that a transcript belongs to, or else the
@@ -169,6 +178,9 @@ func (s source) read(ctx context.Context, sink producers.Sink) error {
 		return err
 	}
 	defer f.Close()
+	if s.kind == directSource {
+		return producers.Lines(f, s.path, schemas.WitnessDirect, sink, direct.New(sink).Line)
+	}
 	if s.kind == hookSource {
 		return producers.Lines(f, s.path, schemas.WitnessHook, sink, hooks.New(sink, claudecode.Options{}).Recorded)
 	}

@@ -15,16 +15,30 @@ import (
 )
 
 func spendCommand() *cobra.Command {
+	var panes spendPanes
 	c := &cobra.Command{
-		Use:   "spend",
-		Short: "What the agents cost, proved and reconciled: report, check, reconcile",
-		Long: `Adds up what model requests cost, from the signed rows of the topic enriched
+		Use:   "spend --by DIMENSION --every 1h",
+		Short: "What the agents cost, by time, proved and reconciled: report, check, reconcile",
+		Long: `With --by or --every it shows what was spent by minute, hour or day, as bars, from
+the increments of the topic spend. Panes of now grow for up to a minute.
+
+The commands below add up what model requests cost, from the signed rows of the topic enriched
 and, for what is older, from an archive. Sums are exact, in nano-dollars; what
 has no price is shown apart, and kinds of money are never added
 (docs/spend.md).`,
+		Example: `  flightlog spend --by repo --every 1h --since 48h
+  flightlog spend report --month 2026-11`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if panes.by == "" && panes.every == "" {
+				return c.Help()
+			}
+			return panes.run(c.Context(), c.OutOrStdout())
+		},
 	}
+	panes.flags(c)
 	c.AddCommand(spendReportCommand(), spendCheckCommand(), spendReconcileCommand())
-	return family(c)
+	return c
 }
 
 // maxGroups is how many cells a sum may have: some hundred MB.

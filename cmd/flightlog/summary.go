@@ -70,8 +70,9 @@ func rows(ctx context.Context, b broker.Broker, topic string, f func(payload []b
 	return nil
 }
 
-// summarize adds up the rows of some sessions: one of each row_id, signed.
-func summarize(ctx context.Context, b broker.Broker, sessions map[string]bool) (*summary, error) {
+// summarize adds up the rows of some sessions, and counts those of some facts
+// without one: one of each row_id, signed.
+func summarize(ctx context.Context, b broker.Broker, sessions map[string]bool, facts map[schemas.Id]bool) (*summary, error) {
 	s := &summary{}
 	by := map[string]*sessionTotals{}
 	seen := map[schemas.Id]bool{}
@@ -82,10 +83,15 @@ func summarize(ctx context.Context, b broker.Broker, sessions map[string]bool) (
 		}
 		for i := range frame.Rows {
 			r := &frame.Rows[i]
-			if !sessions[r.SessionId] || seen[r.RowId] {
+			if !sessions[r.SessionId] && !facts[r.FactKey] || seen[r.RowId] {
 				continue
 			}
 			seen[r.RowId] = true
+			s.Rows++
+			s.Facts += int64(r.Sign)
+			if r.SessionId == "" {
+				continue
+			}
 			t := by[r.SessionId]
 			if t == nil {
 				t = &sessionTotals{SessionID: r.SessionId, from: r.OccurredAt, to: r.OccurredAt, files: map[string]int64{}}
@@ -93,8 +99,6 @@ func summarize(ctx context.Context, b broker.Broker, sessions map[string]bool) (
 				s.Sessions = append(s.Sessions, t)
 			}
 			t.add(r)
-			s.Rows++
-			s.Facts += int64(r.Sign)
 		}
 		return nil
 	})

@@ -19,7 +19,7 @@ import (
 )
 
 // tailTopics are the topics that tail can show.
-var tailTopics = []string{broker.Enriched, broker.Findings, broker.DeadLetters, broker.Events}
+var tailTopics = []string{broker.Enriched, broker.Findings, broker.Tasks, broker.Spend, broker.DeadLetters, broker.Events}
 
 func tailCommand() *cobra.Command {
 	var at place
@@ -30,8 +30,8 @@ func tailCommand() *cobra.Command {
 		Use:   "tail TOPIC",
 		Short: "Print the rows of a topic as JSON lines",
 		Long: `Prints what a topic holds, one JSON object a line, in the order of each partition:
-enriched (signed rows), findings (their normal lane), deadletters, or events (what
-producers sent).
+enriched (signed rows), findings (their normal lane), tasks, spend, deadletters, or
+events (what producers sent).
 
 A row with sign -1 takes an earlier row of the same fact back: sum sign * measure,
 or keep the highest version of each fact_key whose sign is 1.`,
@@ -116,7 +116,7 @@ type tail struct {
 // checkColumns refuses a filter on a column that the topic's rows do not have.
 func (t *tail) checkColumns() error {
 	schema := map[string]uint64{broker.Enriched: schemas.EnrichedFingerprint,
-		broker.Findings: schemas.FindingFingerprint, broker.DeadLetters: schemas.DeadLetterFingerprint, broker.Events: schemas.EventFingerprint}[t.topic]
+		broker.Findings: schemas.FindingFingerprint, broker.Tasks: schemas.TaskFingerprint, broker.Spend: schemas.SpendFingerprint, broker.DeadLetters: schemas.DeadLetterFingerprint, broker.Events: schemas.EventFingerprint}[t.topic]
 	definition, ok := schemas.Definition(schema)
 	if !ok {
 		return fmt.Errorf("no schema of %s", t.topic)
@@ -206,6 +206,26 @@ func (t *tail) message(payload []byte) error {
 		}
 		for i := range f.Rows {
 			if err := t.row(f.Rows[i].LastSeen, &f.Rows[i]); err != nil {
+				return err
+			}
+		}
+	case "TaskFrame":
+		var f schemas.TaskFrame
+		if err := f.DecodeMessage(payload); err != nil {
+			return err
+		}
+		for i := range f.Rows {
+			if err := t.row(f.Rows[i].LastSeen, &f.Rows[i]); err != nil {
+				return err
+			}
+		}
+	case "SpendFrame":
+		var f schemas.SpendFrame
+		if err := f.DecodeMessage(payload); err != nil {
+			return err
+		}
+		for i := range f.Rows {
+			if err := t.row(f.Rows[i].PaneStart, &f.Rows[i]); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/tasks"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -22,7 +23,7 @@ import (
 type tasksFlags struct {
 	place
 	archive, repo, since, page string
-	open, json                 bool
+	open, unlinked, json       bool
 }
 
 func tasksCommand() *cobra.Command {
@@ -53,8 +54,11 @@ task did (docs/tasks.md).`,
 				return err
 			}
 			defer in.Close()
-			if id != "" {
+			switch {
+			case id != "":
 				return o.one(c, in, id, now)
+			case o.unlinked:
+				return o.listUnlinked(c, in, since, now)
 			}
 			return o.list(c, in, since, now)
 		},
@@ -62,6 +66,7 @@ task did (docs/tasks.md).`,
 	o.place.flags(c)
 	f := c.Flags()
 	f.BoolVar(&o.open, "open", false, "only tasks that are open")
+	f.BoolVar(&o.unlinked, "unlinked", false, "instead of tasks the pull requests and pushed commits that no single task is known of, and why")
 	f.StringVar(&o.repo, "repo", "", "only tasks of a repository: host/owner/name, or the end of it")
 	f.StringVar(&o.since, "since", "", "only tasks that were active since then: a duration (90m, 24h), a day (2026-11-23) or a time (2026-11-23T10:00:00Z)")
 	f.StringVar(&o.archive, "archive", "", "archive with what the topic does not hold any more ('flightlog sink files --archive')")
@@ -76,8 +81,11 @@ func (o *tasksFlags) check(id string) error {
 	if id == "" && o.page != "" {
 		errs = append(errs, errors.New("--html shows one task: give its ID ('flightlog tasks' lists them)"))
 	}
-	if id != "" && (o.open || o.repo != "" || o.since != "") {
-		errs = append(errs, errors.New("--open, --repo and --since choose from the list: give them without an ID"))
+	if id != "" && (o.open || o.unlinked || o.repo != "" || o.since != "") {
+		errs = append(errs, errors.New("--open, --unlinked, --repo and --since choose from the list: give them without an ID"))
+	}
+	if o.open && o.unlinked {
+		errs = append(errs, errors.New("--open chooses tasks, and --unlinked shows none: give one of them"))
 	}
 	return errors.Join(errs...)
 }
@@ -88,11 +96,17 @@ func (o *tasksFlags) reader(in *installation, now time.Time) *spendReader {
 		spendPeriod: &spendPeriod{place: o.place, archive: o.archive, from: time.Unix(0, 0).Add(spendMargin).UTC(), to: now.UTC().Add(spendMargin), now: now.UTC()}}
 }
 
-// contributions are those of all sessions, and since when the topic holds all
-// rows (zero = its beginning). Rows of one partition are held at a time.
+// contributions are those of all sessions and changes, and since when the topic
+// holds all rows (zero = its beginning). Rows of sessions are held for one partition
+// at a time.
 func (o *tasksFlags) contributions(ctx context.Context, in *installation, now time.Time) (facts []schemas.TaskFact, held time.Time, err error) {
-	r, state := o.reader(in, now), tasks.NewState()
-	r.each = func(row spendRow) error { state.Add(row.Enriched); return nil }
+	r, state, forge := o.reader(in, now), tasks.NewState(), changes.NewState()
+	defer func() { facts = append(facts, forge.Contributions()...) }()
+	r.each = func(row spendRow) error {
+		state.Add(row.Enriched)
+		forge.Add(row.Enriched)
+		return nil
+	}
 	r.ended = func() error {
 		facts = append(facts, state.Contributions()...)
 		state = tasks.NewState()
@@ -150,6 +164,53 @@ func (o *tasksFlags) list(c *cobra.Command, in *installation, since int64, now t
 			costText(t.CostNanoUsd, t.UnpricedRequests), testsText(&t.Did), ageText(now.Sub(time.UnixMicro(t.LastSeen))), dash(t.TaskIntentRef))
 	}
 	return w.Flush()
+}
+
+// listUnlinked prints what the forge tells of and no single task is known of.
+func (o *tasksFlags) listUnlinked(c *cobra.Command, in *installation, since int64, now time.Time) error {
+	r, forge := o.reader(in, now), changes.NewState()
+	r.each = func(row spendRow) error { forge.Add(row.Enriched); return nil }
+	if _, err := r.read(c.Context()); err != nil {
+		return err
+	}
+	rows := slices.DeleteFunc(forge.Unlinked(), func(r *schemas.Enriched) bool {
+		return r.OccurredAt < since || o.repo != "" && r.Repo != o.repo && !strings.HasSuffix(r.Repo, "/"+o.repo)
+	})
+	out := c.OutOrStdout()
+	if o.json {
+		var lines []byte
+		for _, r := range rows {
+			lines = append(r.AppendJSON(lines), '\n')
+		}
+		_, err := out.Write(lines)
+		return err
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(out, "every change that the forge tells of is linked to a task")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "change\tstate\tbranch\twhen\twhy")
+	for _, r := range rows {
+		state := "pushed"
+		if r.Kind == schemas.KindForgePullRequest {
+			state = r.Detail
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", dash(cmp.Or(r.ChangeId, r.Repo+"@"+r.CommitId)), dash(state), dash(r.Branch), when(time.UnixMicro(r.OccurredAt)), unlinkedText(r.Link))
+	}
+	fmt.Fprintf(w, "%d changes\n", len(rows))
+	return w.Flush()
+}
+
+// unlinkedText says why a change has no task.
+func unlinkedText(link string) string {
+	switch link {
+	case "several":
+		return "sessions of several tasks made it"
+	case "ambiguous":
+		return "an abbreviated commit id fits several commits"
+	}
+	return "no session is known to have made it"
 }
 
 // idle tells a task that only the beginning or end of a session stands on.
@@ -234,14 +295,4 @@ func findTask(all []schemas.Task, id string) (*schemas.Task, error) {
 		fmt.Fprintf(&names, "\n  and %d more", more)
 	}
 	return nil, fmt.Errorf("%d tasks are or begin with %q:%s", len(found), id, names.String())
-}
-
-// writeTasks writes the tasks of all rows that the broker holds, a line each.
-func (in *installation) writeTasks(ctx context.Context, path string) error {
-	now := time.Now()
-	facts, _, err := (&tasksFlags{}).contributions(ctx, in, now)
-	if err != nil {
-		return err
-	}
-	return replaceFile(path, taskLines(tasks.Group(facts, now.UnixMicro())))
 }

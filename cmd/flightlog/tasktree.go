@@ -73,6 +73,24 @@ func (v *taskView) Lineage() (lines []line) {
 	return lines
 }
 
+// Forge says how the task's changes stand at the forge.
+func (v *taskView) Forge() (lines []line) {
+	for _, c := range v.Changes {
+		text := fmt.Sprintf("%s, %s, linked by %s", c.ChangeId, when(time.UnixMicro(c.At)), strings.ReplaceAll(c.Link.String(), "_", " "))
+		if n := c.ChecksPassed + c.ChecksFailed; n > 0 {
+			text += fmt.Sprintf(", %d of %d checks passed", c.ChecksPassed, n)
+		}
+		if c.Deployments > 0 {
+			text += fmt.Sprintf(", deployed %d times", c.Deployments)
+		}
+		lines = append(lines, line{c.State.String(), text})
+	}
+	if v.MoreChanges > 0 {
+		lines = append(lines, line{"more changes", strconv.FormatInt(v.MoreChanges, 10)})
+	}
+	return lines
+}
+
 // Says is what the final message says.
 func (v *taskView) Says() []line {
 	return []line{{"claims", dash(v.FinalClaim)}, {"text", dash(v.FinalMessageRef)}}
@@ -100,7 +118,7 @@ func (v *taskView) Facts() []line {
 // print writes the task for a terminal.
 func (v *taskView) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, lines := range [][]line{v.Head(), v.Parts(), v.Lineage()} {
+	for _, lines := range [][]line{v.Head(), v.Parts(), v.Lineage(), v.Forge()} {
 		for _, l := range lines {
 			fmt.Fprintf(w, "%s\t%s\n", printable(l.Label), printable(l.Text))
 		}

@@ -18,7 +18,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flightlog/flightlog/broker"
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/sessions"
+	"github.com/flightlog/flightlog/processors/spend"
+	"github.com/flightlog/flightlog/processors/tasks"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -45,6 +48,16 @@ func topics() []topic {
 			record: schemas.EnrichedFingerprint, message: schemas.EnrichedFrameFingerprint},
 		{Name: broker.Findings, Public: true, Holds: "what detectors report, as signed rows", Lanes: twoLanes,
 			record: schemas.FindingFingerprint, message: schemas.FindingFrameFingerprint},
+		{Name: broker.Tasks, Public: true, Holds: "task records, as signed rows", Lanes: oneLane,
+			record: schemas.TaskFingerprint, message: schemas.TaskFrameFingerprint},
+		{Name: broker.Spend, Public: true, Holds: "increments of spend by minute, hour and day", Lanes: oneLane,
+			record: schemas.SpendFingerprint, message: schemas.SpendFrameFingerprint},
+		{Name: broker.ChangeFacts, Holds: "commits and pull requests of sessions, and what the forge tells", Lanes: twoLanes,
+			record: schemas.EnrichedFingerprint, message: schemas.EnrichedFrameFingerprint, processor: changes.NewProcessor().Name()},
+		{Name: broker.TaskFacts, Holds: "what sessions and changes contribute to tasks", Lanes: twoLanes,
+			record: schemas.TaskFactFingerprint, message: schemas.TaskFactFrameFingerprint, processor: tasks.NewProcessor().Name()},
+		{Name: broker.SpendDeltas, Holds: "what commits of sessions add to spend", Lanes: twoLanes,
+			record: schemas.SpendDeltaFingerprint, message: schemas.SpendDeltaFrameFingerprint, processor: spend.NewProcessor().Name()},
 		{Name: broker.Events, Holds: "events as producers sent them, and control records", Lanes: twoLanes,
 			record: schemas.EventFingerprint, message: schemas.FrameFingerprint, processor: sessions.New().Name()},
 		{Name: broker.DeadLetters, Holds: "what could not be processed, and why", Lanes: oneLane,
@@ -302,6 +315,22 @@ func lastRow(message []byte) (json.RawMessage, error) {
 		var f schemas.FindingFrame
 		err := f.DecodeMessage(message)
 		return lastOf(f.Rows, (*schemas.Finding).AppendJSON), err
+	case "TaskFrame":
+		var f schemas.TaskFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.Task).AppendJSON), err
+	case "SpendFrame":
+		var f schemas.SpendFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.Spend).AppendJSON), err
+	case "TaskFactFrame":
+		var f schemas.TaskFactFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.TaskFact).AppendJSON), err
+	case "SpendDeltaFrame":
+		var f schemas.SpendDeltaFrame
+		err := f.DecodeMessage(message)
+		return lastOf(f.Rows, (*schemas.SpendDelta).AppendJSON), err
 	case "DeadLetterFrame":
 		var f schemas.DeadLetterFrame
 		err := f.DecodeMessage(message)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -25,7 +26,7 @@ func TestEveryTopicIsShownWithItsLanes(t *testing.T) {
 			t.Errorf("%s is no topic", topic.Name)
 		}
 		names = slices.DeleteFunc(names, func(name string) bool { return name == topic.Name })
-		for _, lane := range twoLanes {
+		for _, lane := range []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical} {
 			_, err := b.End(t.Context(), broker.Log{Topic: topic.Name, Lane: lane})
 			if has := slices.Contains(topic.Lanes, lane); has != !errors.Is(err, broker.ErrNotProvisioned) {
 				t.Errorf("%s has the lane %s: %v; the broker says %v", topic.Name, lane, has, err)
@@ -45,6 +46,44 @@ func TestEveryTopicIsShownWithItsLanes(t *testing.T) {
 		t.Errorf("not shown: %v", names)
 	}
 }
+
+func TestTheNewestRowOfEveryTopicOfRowsIsShown(t *testing.T) {
+	for topic, row := range map[string][]byte{
+		broker.Enriched:    (&schemas.Enriched{Sign: 1, Repo: "here"}).AppendAvro(nil),
+		broker.Findings:    (&schemas.Finding{Sign: 1, Subject: "here"}).AppendAvro(nil),
+		broker.Tasks:       (&schemas.Task{Sign: 1, TaskId: "here"}).AppendAvro(nil),
+		broker.Spend:       (&schemas.Spend{Sign: 1, Value: "here"}).AppendAvro(nil),
+		broker.DeadLetters: (&schemas.DeadLetter{Source: "here"}).AppendAvro(nil),
+		broker.Closed:      (&schemas.Closed{Key: []byte("here"), Part: 7}).AppendAvro(nil),
+		broker.TaskFacts:   (&schemas.TaskFact{SessionId: "here"}).AppendAvro(nil),
+		broker.SpendDeltas: (&schemas.SpendDelta{Value: "here"}).AppendAvro(nil),
+	} {
+		got, err := lastRow(broker.AppendRows(nil, topic, &schemas.RowHeader{}, [][]byte{row}))
+		if err != nil || !strings.Contains(string(got), `"here"`) && !strings.Contains(string(got), `"aGVyZQ=="`) {
+			t.Errorf("%s: %s, %v", topic, got, err)
+		}
+		if slices.Contains(tailTopics, topic) {
+			var out bytes.Buffer
+			tail := tail{topic: topic, out: bufio.NewWriter(&out), where: [][2]string{{"row_id", schemas.Id{}.String()}}}
+			err := errors.Join(tail.checkColumns(), tail.message(broker.AppendRows(nil, topic, &schemas.RowHeader{}, [][]byte{row})), tail.out.Flush())
+			if err != nil || strings.TrimSpace(out.String()) != string(got) {
+				t.Errorf("tail %s: %s, %v", topic, out.String(), err)
+			}
+		}
+	}
+	for _, topic := range broker.RowTopics() {
+		if name := schemas.FingerprintName(broker.RowSchema(topic)); name == "" || topicNamed(topic).record != broker.RowSchema(topic) {
+			t.Errorf("%s is shown with another schema than %s", topic, name)
+		}
+	}
+	for _, topic := range topics() {
+		if topic.Public && !slices.Contains(tailTopics, topic.Name) {
+			t.Errorf("tail does not show %s", topic.Name)
+		}
+	}
+}
+
+func topicNamed(name string) topic { return topics()[slices.Index(topicNames(), name)] }
 
 func TestTopicsTellsHowAnInstallationStands(t *testing.T) {
 	home := t.TempDir()

@@ -415,6 +415,8 @@ func knowsBetter(scenario string, witnesses []schemas.Witness, r, all *schemas.E
 		return !has(transcriptWitness) || !has(hookWitness) // each measures the length of a result by what it has of it
 	case "ToolArgumentsHash":
 		return scenario == "hook-deny" && !has(transcriptWitness) // "PostToolUse has [the changed input], PostToolBatch [has] the original"
+	case "Attempt", "RetryReason":
+		return scenario == "edit-mismatch" && r.Witnesses == "otlp" // it does not tell of edits that did not match
 	case "CommitId":
 		return !has(otlpWitness) // the client prints it abbreviated
 	case "Branch":

@@ -13,7 +13,6 @@ import (
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/loadtest/reference"
 	"github.com/flightlog/flightlog/processors/engine"
-	"github.com/flightlog/flightlog/processors/sessions"
 	"github.com/flightlog/flightlog/processors/verify"
 )
 
@@ -64,24 +63,19 @@ type verification struct {
 // run verifies, and prints the report. It returns an error when there are
 // violations.
 func (v *verification) run(ctx context.Context, b broker.Broker, out io.Writer) error {
-	p := sessions.New()
-	o := verify.Options{Processor: p.Name(), Settled: v.settled, Progress: func(partition int, commits int64) {
-		slog.Debug("verified", "partition", partition, "commits", commits)
-	}}
-	if !v.noReplay {
-		o.Folds = map[int64]engine.Processor{p.Version(): p}
-	}
-	if v.prices != "" {
-		text, err := os.ReadFile(v.prices)
+	var report *verify.Report
+	for i, p := range processors() {
+		one, err := v.verify(ctx, b, p)
 		if err != nil {
-			return fmt.Errorf("cannot read the prices of the reference: %w", err)
+			return err
 		}
-		o.Reference = referenceCheck(text)
+		if i == 0 {
+			report = one
+		} else {
+			report.Others = append(report.Others, one)
+		}
 	}
-	report, err := verify.Run(ctx, b, o)
-	if err != nil {
-		return err
-	}
+	var err error
 	if v.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
@@ -93,6 +87,24 @@ func (v *verification) run(ctx context.Context, b broker.Broker, out io.Writer) 
 		err = fmt.Errorf("%d violations", report.Total())
 	}
 	return err
+}
+
+// verify verifies one processor.
+func (v *verification) verify(ctx context.Context, b broker.Broker, p engine.Processor) (*verify.Report, error) {
+	o := verify.Options{Processor: p.Name(), Input: engine.InputOf(p), Settled: v.settled, Progress: func(partition int, commits int64) {
+		slog.Debug("verified", "processor", p.Name(), "partition", partition, "commits", commits)
+	}}
+	if !v.noReplay {
+		o.Folds = map[int64]engine.Processor{p.Version(): p}
+	}
+	if v.prices != "" && p.Name() == "sessions" {
+		text, err := os.ReadFile(v.prices)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the prices of the reference: %w", err)
+		}
+		o.Reference = referenceCheck(text)
+	}
+	return verify.Run(ctx, b, o)
 }
 
 // referenceCheck is check B: the rows that the topics end with are those of a

@@ -56,7 +56,9 @@ func TestThePageShowsTheProgramsAsTheyAreTested(t *testing.T) {
 }
 
 func TestTheSchemasOfThePublicTopicsStandUnderTheirFingerprint(t *testing.T) {
-	for _, fingerprint := range []uint64{schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint} {
+	for _, fingerprint := range []uint64{schemas.EnrichedFingerprint, schemas.EnrichedFrameFingerprint,
+		schemas.FindingFingerprint, schemas.FindingFrameFingerprint, schemas.TaskFingerprint, schemas.TaskFrameFingerprint,
+		schemas.SpendFingerprint, schemas.SpendFrameFingerprint} {
 		file := filepath.Join("../../schemas/history", schemas.FingerprintName(fingerprint), fmt.Sprintf("%016x.avsc", fingerprint))
 		if _, err := os.Stat(file); err != nil {
 			t.Error(err)

@@ -12,8 +12,11 @@ import (
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/loadtest/reference"
 	"github.com/flightlog/flightlog/loadtest/replay"
+	"github.com/flightlog/flightlog/processors/changes"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/processors/sessions"
+	"github.com/flightlog/flightlog/processors/spend"
+	"github.com/flightlog/flightlog/processors/tasks"
 	"github.com/flightlog/flightlog/processors/verify"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -38,6 +41,13 @@ func (r *run) check(ctx context.Context, b broker.Broker, expected []*replay.Exp
 	if err != nil {
 		return err
 	}
+	for _, p := range []engine.Processor{changes.NewProcessor(), tasks.NewProcessor(), spend.NewProcessor()} {
+		other, err := verify.Run(ctx, b, verify.Options{Processor: p.Name(), Input: engine.InputOf(p), Folds: map[int64]engine.Processor{p.Version(): p}, Settled: true})
+		if err != nil {
+			return err
+		}
+		found.Others = append(found.Others, other)
+	}
 	f, err := os.Create(filepath.Join(r.dir, "verify.txt"))
 	if err != nil {
 		return err
@@ -47,10 +57,14 @@ func (r *run) check(ctx context.Context, b broker.Broker, expected []*replay.Exp
 	if err != nil {
 		return err
 	}
-	for _, v := range found.Violations {
-		r.violate("%s, partition %d, commit %d: %s", v.Kind, v.Partition, v.Commit, v.Text)
+	told := int64(0)
+	for _, of := range append(found.Others, found) {
+		told += int64(len(of.Violations))
+		for _, v := range of.Violations {
+			r.violate("%s: %s, partition %d, commit %d: %s", of.Processor, v.Kind, v.Partition, v.Commit, v.Text)
+		}
 	}
-	if rest := found.Total() - int64(len(found.Violations)); rest > 0 {
+	if rest := found.Total() - told; rest > 0 {
 		r.violate("and %d more", rest)
 	}
 	for i := range found.Partitions {
@@ -68,6 +82,12 @@ func (r *run) check(ctx context.Context, b broker.Broker, expected []*replay.Exp
 		}
 		for _, d := range differences {
 			r.violate("%s: %s", e.Org, d)
+		}
+		if differences, err = checkForge(ctx, b, e.Org); err != nil {
+			return err
+		}
+		for _, d := range differences {
+			r.violate("%s", d)
 		}
 	}
 	return r.countReloads(ctx, b)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -91,6 +92,11 @@ func load(ctx context.Context, b broker.Broker, all []*replay.Recording, seed ui
 		if err != nil {
 			return nil, err
 		}
+		early, late := forgeEvents(org, time.Now())
+		random := rand.New(rand.NewPCG(seed, piece))
+		if err := forge(ctx, b, org, random, early); err != nil {
+			return nil, err
+		}
 		sent, e, err := replay.Run(ctx, ways, all, replay.Options{
 			Org: org, For: pieceLength, Speed: 20, Rate: eventsPerSecond, Seed: seed<<16 + piece,
 			Duplicates: 0.1, Late: 0.03, LateBy: lateBy, Frame: 10,
@@ -100,6 +106,9 @@ func load(ctx context.Context, b broker.Broker, all []*replay.Recording, seed ui
 		}
 		slog.Info("sent", "org", org, "sessions", sent.Sessions, "events", sent.Events, "late", sent.Late,
 			"duplicates", sent.Duplicates, "seconds", sent.Seconds, "behind_ms", sent.BehindMs)
+		if err := forge(ctx, b, org, random, late); err != nil {
+			return nil, err
+		}
 		expected = append(expected, e)
 	}
 }

@@ -136,24 +136,26 @@ func (w *watch) appended(ctx context.Context, partition int, s schemas.Slice, at
 	return err == nil && m.AppendedAt <= at.UnixMicro(), err
 }
 
-// lag is how many lanes have messages that no commit holds.
+// lag is how many lanes of all processors have messages that no commit holds.
 func (w *watch) lag(ctx context.Context) (lanes int, err error) {
-	for p := range w.partitions {
-		c, err := w.broker.LastCommit(ctx, processor, p)
-		if err != nil {
-			return 0, err
-		}
-		for _, lane := range []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical} {
-			end, err := w.broker.End(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: lane})
+	for name, input := range map[string]string{processor: broker.Events, "changes": broker.ChangeFacts, "tasks": broker.TaskFacts, "spend": broker.SpendDeltas} {
+		for p := range w.partitions {
+			c, err := w.broker.LastCommit(ctx, name, p)
 			if err != nil {
 				return 0, err
 			}
-			if end > 0 && (c == nil || behind(c, lane, end)) {
+			for _, lane := range []schemas.Lane{schemas.LaneNormal, schemas.LaneCritical} {
+				end, err := w.broker.End(ctx, broker.Log{Topic: input, Partition: p, Lane: lane})
+				if err != nil {
+					return 0, err
+				}
+				if end > 0 && (c == nil || behind(c, lane, end)) {
+					lanes++
+				}
+			}
+			if c != nil && c.More {
 				lanes++
 			}
-		}
-		if c != nil && c.More {
-			lanes++
 		}
 	}
 	return lanes, nil

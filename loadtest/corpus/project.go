@@ -36,18 +36,18 @@ func (p *project) path(name string) string {
 
 // language is how projects of a language look.
 type language struct {
-	name               string
-	source, test       string // path of a module's code and tests, with %[1]s for the module
-	code               string // %[1]s the module, %[2]d a number
-	suite              string // %[1]s the module, %[2]s its test cases
-	check              string // an assertion: %[1]s the module, %[2]d and %[3]d numbers
-	open, close        string // of a test case: %[1]s its name
-	skip               [2]string
-	testAll, testOne   string
-	install, add, lint string
-	build              string
-	manifest, lock     string
-	output             func(p *project, red []string, n int) string
+	name             string
+	source, test     string // path of a module's code and tests, with %[1]s for the module
+	code             string // %[1]s the module, %[2]d a number
+	suite            string // %[1]s the module, %[2]s its test cases
+	check            string // an assertion: %[1]s the module, %[2]d and %[3]d numbers
+	open, close      string // of a test case: %[1]s its name
+	skip             [2]string
+	testAll, testOne string
+	install, lint    string
+	build            string
+	manifest, lock   string
+	output           func(p *project, red []string, n int) string
 }
 
 var languages = []*language{

@@ -29,8 +29,6 @@ func inOrderOfTime(a, b *schemas.Enriched) int {
 	return cmp.Or(cmp.Compare(a.OccurredAt, b.OccurredAt), bytes.Compare(a.FactKey[:], b.FactKey[:]))
 }
 
-func before(a, b *schemas.Enriched) bool { return inOrderOfTime(a, b) < 0 }
-
 func ended(r *schemas.Enriched) bool {
 	return r.Success.Valid || r.ErrorClass != "" || r.ApprovalDecision == "reject"
 }

@@ -183,6 +183,7 @@ func (f *fact) artifact(r *schemas.Enriched) {
 	r.ProtectedClass = f.text(record, func(o observation) string { return o.Body.Artifact.ProtectedClass })
 	r.TestTamper = f.text(record, func(o observation) string { return o.Body.Artifact.TestTamper })
 	r.CommitId = f.text(commits, func(o observation) string { return o.Body.Artifact.CommitId })
+	r.PatchId = f.text(commits, func(o observation) string { return o.Body.Artifact.PatchId })
 	r.ChangeId = f.text(record, func(o observation) string { return o.Body.Artifact.ChangeId })
 	r.ChangeGrade = schemas.ChangeGrade(f.greatest(anyone, func(o observation) schemas.OptLong { return ordinal(o.Body.Artifact.ChangeGrade) }).Value)
 	r.TestOutcome = schemas.TestOutcome(f.greatest(record, func(o observation) schemas.OptLong { return ordinal(o.Body.Artifact.TestOutcome) }).Value)

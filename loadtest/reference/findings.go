@@ -326,6 +326,9 @@ func (r *judged) watch(steps []*schemas.Enriched) (found []Found) {
 				f.open = false
 			}
 		}
+		if paused(until) {
+			chain = nil
+		}
 		if !succeeded(s) {
 			chain = append(chain, s)
 		}
@@ -401,6 +404,16 @@ func (r *judged) waits(steps []*schemas.Enriched, n, period int) bool {
 	return slices.ContainsFunc(window[n-period:], asksForStatus) && slices.ContainsFunc(r.steps, func(s *schemas.Enriched) bool {
 		return s.Background.Value && s != now && s.OccurredAt <= now.OccurredAt
 	})
+}
+
+// paused tells that the last step waits, or came after a pause.
+func paused(steps []*schemas.Enriched) bool {
+	const pause = 20_000_000 // µs
+	now, end := steps[len(steps)-1], int64(0)
+	for _, s := range steps[:len(steps)-1] {
+		end = max(end, s.OccurredAt+1000*s.DurationMs.Value)
+	}
+	return now.Waits.Value || end != 0 && now.OccurredAt-end >= pause
 }
 
 // asksForStatus tells a step that may ask how a task in the background is.

@@ -10,8 +10,8 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-// Events are all events that the logs of an installation hold, of both lanes of
-// all partitions, as of the call. Events that do not decode are left out: the
+// Events are all events of sessions that the logs of an installation hold, of both
+// lanes of all partitions, as of the call. Events that do not decode are left out: the
 // processor made dead letters of them.
 func Events(ctx context.Context, b broker.Broker) ([]Input, error) {
 	var events []Input
@@ -27,7 +27,7 @@ func Events(ctx context.Context, b broker.Broker) ([]Input, error) {
 		for _, segment := range f.Segments {
 			for _, encoded := range segment.Events {
 				in := Input{Org: segment.Org, AppendedAt: m.AppendedAt}
-				if in.Event.DecodeMessage(schemas.AppendRecord(nil, uint64(segment.Schema), encoded)) == nil {
+				if in.Event.DecodeMessage(schemas.AppendRecord(nil, uint64(segment.Schema), encoded)) == nil && in.Event.SessionId != "" {
 					events = append(events, in)
 				}
 			}
@@ -85,8 +85,8 @@ func Configured(ctx context.Context, b broker.Broker, builtin []byte) (Batch, er
 	return batch, err
 }
 
-// Published are all rows that the topic enriched holds as of the call, as they
-// were said.
+// Published are all rows of sessions that the topic enriched holds as of the call,
+// as they were said.
 func Published(ctx context.Context, b broker.Broker) ([]schemas.Enriched, error) {
 	var rows []schemas.Enriched
 	err := scan(ctx, b, broker.Enriched, []schemas.Lane{schemas.LaneNormal}, func(m broker.Message) error {
@@ -94,7 +94,11 @@ func Published(ctx context.Context, b broker.Broker) ([]schemas.Enriched, error)
 		if err := f.DecodeMessage(m.Payload); err != nil {
 			return err
 		}
-		rows = append(rows, f.Rows...)
+		for i := range f.Rows {
+			if f.Rows[i].SessionId != "" {
+				rows = append(rows, f.Rows[i])
+			}
+		}
 		return nil
 	})
 	return rows, err

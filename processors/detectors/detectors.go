@@ -38,6 +38,8 @@ const (
 	FalseClaim       = "false_claim"
 	MissingTelemetry = "missing_telemetry"
 	UnpricedModel    = "unpriced_model"
+	SpendSpike       = "spend_spike"
+	BudgetExceeded   = "budget_exceeded"
 )
 
 // Finding is what a detector has found in a session. Its identity is (session,
@@ -163,7 +165,7 @@ func (s *Session) Add(r *schemas.Enriched, appended, ended int64) {
 	case schemas.KindToolCall:
 		s.requests[r.FactKey] = r.RequestId
 		s.commands[hash(r.ToolUseId)] = r.CommandClass
-		if r.Background.Value && (s.background == 0 || r.OccurredAt < s.background) {
+		if Background(r) && (s.background == 0 || r.OccurredAt < s.background) {
 			s.background = r.OccurredAt
 		}
 		if OtherMode(r) && (s.otherMode == 0 || r.OccurredAt < s.otherMode) {
@@ -238,6 +240,12 @@ func (s *Session) Settle(turn func(prompt, agent string, t *Turn)) *Tests {
 
 func inTime(a, b int64, x, y schemas.Id) int {
 	return cmp.Or(cmp.Compare(a, b), slices.Compare(x[:], y[:]))
+}
+
+// Background tells a command that went on in the background: what asks for its
+// state is no loop. A subagent there is none: its own calls may be one.
+func Background(r *schemas.Enriched) bool {
+	return r.Kind == schemas.KindToolCall && r.Background.Value && r.ToolName != "Agent" && r.ToolName != "Task"
 }
 
 // OtherMode tells a call that ran in a mode in which somebody is asked.

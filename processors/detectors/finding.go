@@ -29,6 +29,15 @@ func (f *Finding) Fill(r *schemas.Finding) {
 	r.Sentence = f.sentence()
 }
 
+// HostSilent is the finding of a host that had sessions on most working days, and
+// none on two, the first of which began at day (µs).
+func HostSilent(host string, day, now int64, state schemas.FindingState, by *Settings) Finding {
+	f := Finding{Kind: MissingTelemetry, Key: "host\x00" + host + "\x00" + strconv.FormatInt(day, 10), Subject: short(host), Severity: schemas.SeverityLow,
+		State: state, Count: 1, First: day, Last: max(day, now), By: by}
+	f.Detail = fmt.Sprintf("%s has had no session since %s, and had some on most working days before.", f.Subject, time.UnixMicro(day).UTC().Format("Monday, 2 January"))
+	return f
+}
+
 // sentence says what was found for a person. It holds no text of the agent's.
 func (f *Finding) sentence() string {
 	span := time.Duration(f.Last-f.First) * time.Microsecond
@@ -89,7 +98,12 @@ func (f *Finding) sentence() string {
 		}
 		return "The final message says that tests pass; code was changed and no test was run."
 	case MissingTelemetry:
+		if f.Detail != "" {
+			return f.Detail
+		}
 		return fmt.Sprintf("The session has ended without a word from %s, which this host's sessions have.", f.Subject)
+	case SpendSpike, BudgetExceeded:
+		return f.Detail
 	case UnpricedModel:
 		return fmt.Sprintf("%s has no price: its requests count nothing.", f.Subject)
 	}

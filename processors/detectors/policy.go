@@ -1,7 +1,6 @@
 package detectors
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -40,7 +39,7 @@ func Observe(r *schemas.Enriched, c Context) (found []Finding) {
 		if r.Success.Valid && !r.Success.Value {
 			break
 		}
-		if class, severity := c.Settings.classOf(r.FilePath, r.ProtectedClass); class != "" && !temporary(r.FilePath) &&
+		if class, severity := c.Settings.classOf(r.FilePath, r.ProtectedClass); class != "" && !elsewhere(r.FilePath, class) &&
 			!(class == "lock_file" && installs(c.CommandClass)) {
 			see(ProtectedPath, class, r.FilePath, severity, r.Detail)
 		}
@@ -77,15 +76,11 @@ func installs(class string) bool {
 	return class == "install" || class == "network_install" || class == "package_manager"
 }
 
-// temporary tells paths of temporary folders: what bears a protected name there
-// is no such file.
-func temporary(file string) bool {
-	for _, dir := range []string{"/tmp/", "/var/tmp/", "/private/tmp/", "/var/folders/", "/private/var/folders/", "/dev/"} {
-		if strings.HasPrefix(path.Clean(file), dir) {
-			return true
-		}
-	}
-	return false
+// elsewhere tells paths outside of the repository and of the home folder: what
+// bears a protected name there is no such file. An agent's settings for the whole
+// machine are.
+func elsewhere(file, class string) bool {
+	return strings.HasPrefix(file, "/") && class != "agent_settings"
 }
 
 // Policies are the observations of a session, by cause.

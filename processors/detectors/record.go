@@ -248,6 +248,8 @@ func (c *codec) tests(t *Tests) {
 		c.text(&i.path)
 		c.bool(&i.claims)
 		c.hash(&i.stem)
+		c.hash(&i.name)
+		c.bool(&i.created)
 	})
 	a := &t.base
 	c.id(&a.run.fact)
@@ -260,10 +262,12 @@ func (c *codec) tests(t *Tests) {
 	c.hash(&a.prompt)
 	c.bool(&a.red)
 	list(c, &a.deleted, c.hash)
+	list(c, &a.created, c.hash)
 	list(c, &a.found, func(f *tested) {
 		c.finding(&f.Finding)
 		c.hash(&f.prompt)
 		c.hash(&f.stem)
+		c.hash(&f.name)
 	})
 }
 

@@ -76,26 +76,71 @@ func Parse(text []byte, version int64) (*Rules, error) {
 	r := &Rules{version: version}
 	r.builtin, _ = built.document(defaults, "built in")
 	if len(built.faults) > 0 {
-		return nil, errors.Join(built.faults...)
+		return nil, built.faults[0]
 	}
 	own := reading{}
 	r.defaults, r.overrides = own.document(text, "")
+	own.classes(r)
 	if len(own.faults) > 0 {
-		return nil, errors.Join(own.faults...)
+		slices.SortStableFunc(own.faults, func(a, b fault) int { return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column)) })
+		var errs []error
+		for _, f := range own.faults {
+			errs = append(errs, f)
+		}
+		return nil, errors.Join(errs...)
 	}
 	return r, nil
 }
 
-type reading struct{ faults []error }
+type reading struct {
+	faults []fault
+	named  []*yaml.Node // classes of protected paths
+}
+
+// fault is a mistake, and where it is.
+type fault struct {
+	line, column int
+	text         string
+}
+
+func (f fault) Error() string {
+	if f.line == 0 {
+		return f.text
+	}
+	return fmt.Sprintf("%d:%d: %s", f.line, f.column, f.text)
+}
 
 func (r *reading) fault(n *yaml.Node, format string, values ...any) {
-	r.faults = append(r.faults, fmt.Errorf("%d:%d: %s", n.Line, n.Column, fmt.Sprintf(format, values...)))
+	r.faults = append(r.faults, fault{n.Line, n.Column, fmt.Sprintf(format, values...)})
+}
+
+// classes tells classes of protected paths that are none of the built-in ones and
+// have no paths anywhere.
+func (r *reading) classes(rules *Rules) {
+	has := func(path string) bool {
+		return slices.ContainsFunc(append([]override{{values: rules.builtin}, {values: rules.defaults}}, rules.overrides...), func(o override) bool {
+			_, ok := o.values[path]
+			return ok
+		})
+	}
+	var known []string
+	for path := range rules.builtin {
+		if name, setting, _ := strings.Cut(strings.TrimPrefix(path, "protected_path.classes."), "."); setting != "" && strings.HasPrefix(path, "protected_path.classes.") {
+			known = append(known, name)
+		}
+	}
+	slices.Sort(known)
+	for _, n := range r.named {
+		if !slices.Contains(known, n.Value) && !has("protected_path.classes."+n.Value+".paths") {
+			r.fault(n, "the class %s has no paths, and is none of the built-in ones (%s)", n.Value, strings.Join(known, ", "))
+		}
+	}
 }
 
 func (r *reading) document(text []byte, from string) (map[string]value, []override) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		r.faults = append(r.faults, err)
+		r.faults = append(r.faults, fault{text: err.Error()})
 		return nil, nil
 	}
 	if len(doc.Content) == 0 {
@@ -154,6 +199,7 @@ func (r *reading) override(n *yaml.Node, i int) override {
 		case "match":
 			r.mapping(v, "match", func(key, v *yaml.Node) {
 				d := slices.Index([]string{"repo", "workflow", "work_kind"}, key.Value)
+				matched = true // or it has a mistake of its own
 				if d < 0 {
 					r.unknown(key, "match.", []string{"repo", "workflow", "work_kind"})
 					return
@@ -165,7 +211,7 @@ func (r *reading) override(n *yaml.Node, i int) override {
 				if _, ok := schemas.ParseWorkKind(v.Value); d == 2 && !ok && !strings.ContainsAny(v.Value, "*?") {
 					r.fault(v, "%q is no kind of work (bugfix, feature, test, docs, migration, chore, unknown)", v.Value)
 				}
-				o.match[d], matched = patternOf(v.Value), true
+				o.match[d] = patternOf(v.Value)
 			})
 		default:
 			rest = append(rest, key, v)
@@ -182,6 +228,9 @@ func (r *reading) override(n *yaml.Node, i int) override {
 func (r *reading) values(n *yaml.Node, prefix, from, of string, into map[string]value) {
 	r.mapping(n, cmp.Or(strings.TrimSuffix(prefix, "."), of), func(key, v *yaml.Node) {
 		path := prefix + key.Value
+		if prefix == "protected_path.classes." && from == "" {
+			r.named = append(r.named, key)
+		}
 		check, names := settingOf(path)
 		switch {
 		case check != nil:
@@ -295,7 +344,7 @@ func isDuration(least, most time.Duration) check {
 
 // Kinds are all kinds of findings that rules are for, in order.
 var Kinds = []string{RepeatedRetries, Loop, LongApproval, ProtectedPath, Secret, NetworkInstall, PermissionBypass, CriticalCommand,
-	TestTamper, RedTests, FalseClaim, MissingTelemetry, UnpricedModel}
+	TestTamper, RedTests, FalseClaim, MissingTelemetry, UnpricedModel, SpendSpike, BudgetExceeded}
 
 // own are settings that a kind has besides enabled and severity.
 var own = map[string]map[string]check{
@@ -303,8 +352,30 @@ var own = map[string]map[string]check{
 	Loop:             {"single": isCount(2, 1000), "repetitions": isCount(2, 1000), "wait": isDuration(time.Second, 24*time.Hour)},
 	LongApproval:     {"after": isDuration(time.Second, 7*24*time.Hour)},
 	MissingTelemetry: {"after": isDuration(time.Second, 24*time.Hour)},
-	CriticalCommand:  {"commands": isList},
-	ProtectedPath:    {},
+	CriticalCommand: {"commands": func(n *yaml.Node, v value) string {
+		if err := isList(n, v); err != "" {
+			return err
+		}
+		for _, c := range v.list {
+			if words := strings.Fields(c); len(words) < 1 || len(words) > 2 || strings.ToLower(c) != c || strings.ContainsAny(c, "*?") || strings.HasPrefix(words[len(words)-1], "-") {
+				return fmt.Sprintf("%q is no command: want a program and its subcommand as the column tool_target has them, such as terraform apply", c)
+			}
+		}
+		return ""
+	}},
+	SpendSpike: {"factor": isCount(2, 1000), "floor_usd": isCount(0, 1_000_000), "samples": isCount(3, 28)},
+	BudgetExceeded: {"budgets": func(n *yaml.Node, v value) string {
+		if err := isList(n, v); err != "" {
+			return err
+		}
+		for _, text := range v.list {
+			if _, err := parseBudget(text); err != nil {
+				return err.Error()
+			}
+		}
+		return ""
+	}},
+	ProtectedPath: {},
 }
 
 // settingOf is the check of a setting, or the names below a path that is none.
@@ -439,6 +510,8 @@ type Settings struct {
 	turnRules turnRules
 	approval  int64 // µs
 	telemetry int64 // µs
+	spike     Spike
+	budgets   []Budget
 	classes   []pathClass
 	commands  []string
 }
@@ -481,6 +554,12 @@ func (r *Rules) resolve(at Place) *Settings {
 	s := &Settings{Owner: values["owner"].text, RulesVersion: r.version}
 	s.turnRules = turnRules{number("repeated_retries.attempts"), number("loop.single"), number("loop.repetitions"), duration("loop.wait")}
 	s.approval, s.telemetry = duration("long_approval.after"), duration("missing_telemetry.after")
+	s.spike = Spike{Factor: number("spend_spike.factor"), FloorNanoUsd: number("spend_spike.floor_usd") * 1e9, Samples: int(number("spend_spike.samples"))}
+	for _, text := range values["budget_exceeded.budgets"].list {
+		if b, err := parseBudget(text); err == nil {
+			s.budgets = append(s.budgets, b)
+		}
+	}
 	s.commands = values["critical_command.commands"].list
 	for i, kind := range Kinds {
 		s.disabled[i] = values[kind+".enabled"].text == "false"

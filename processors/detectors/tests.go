@@ -49,7 +49,9 @@ type item struct {
 	tamper  string              // testChange
 	path    string              // testChange
 	claims  bool                // turnEnd: that tests pass
-	stem    uint32              // codeDeleted, testChange: the name of the file without what makes it a test
+	name    uint32              // of the changed file, without its folder
+	created bool
+	stem    uint32 // codeDeleted, testChange: the name of the file without what makes it a test
 }
 
 // stemOf is what the names of a test and of the code that it tests have in common:
@@ -82,14 +84,16 @@ func itemOf(r *schemas.Enriched) (item, bool) {
 		i.kind, i.claims = turnEnd, r.Claim == "tests_pass"
 		return i, r.AgentRunId == "" && r.Success.Value // a subagent tells the agent and not a person
 	case schemas.KindFileChange:
+		i.name = hash(strings.ToLower(path.Base(r.FilePath)))
+		i.created = r.Detail == "create"
 		switch {
 		case r.Success.Valid && !r.Success.Value:
 			return i, false
 		case r.TestTamper != "":
 			i.stem = stemOf(r.FilePath)
 			i.kind, i.tamper, i.path = testChange, r.TestTamper, r.FilePath[:min(len(r.FilePath), maxKept)]
-		case isText(r.FileType):
-			return i, false
+		case isText(r.FileType), strings.HasPrefix(r.FilePath, "/"), strings.HasPrefix(r.FilePath, "~"):
+			return i, false // no code of the repository
 		case r.Detail == "delete":
 			i.kind, i.stem = codeDeleted, stemOf(r.FilePath)
 		default:
@@ -104,7 +108,7 @@ func itemOf(r *schemas.Enriched) (item, bool) {
 // isText tells files in which no code is.
 func isText(fileType string) bool {
 	switch fileType {
-	case "md", "mdx", "txt", "rst", "adoc", "log", "csv", "png", "svg", "jpg", "license", "changelog", "readme":
+	case "md", "mdx", "txt", "rst", "adoc", "log", "csv", "png", "svg", "jpg", "license", "changelog", "readme", "gitignore", "gitattributes", "editorconfig":
 		return true
 	}
 	return false
@@ -171,6 +175,7 @@ type account struct {
 	changed evidence // last change of code
 	prompt  uint32   // whose turn it is
 	red     bool     // this turn had a red run
+	created []uint32 // names of the files that the session made, the last ones
 	deleted []uint32 // stems of the code that this turn deleted
 	found   []tested
 }
@@ -186,11 +191,12 @@ type tested struct {
 	Finding
 	prompt uint32
 	stem   uint32 // test_tamper
+	name   uint32
 }
 
 func (a *account) clone() account {
 	c := *a
-	c.found, c.deleted = slices.Clone(a.found), slices.Clone(a.deleted)
+	c.found, c.deleted, c.created = slices.Clone(a.found), slices.Clone(a.deleted), slices.Clone(a.created)
 	for i := range c.found {
 		c.found[i].Evidence = slices.Clone(c.found[i].Evidence)
 	}
@@ -222,6 +228,15 @@ func (a *account) take(i *item) {
 		})
 		a.changed = evidence{fact: i.fact, at: i.at}
 	case codeChange:
+		if i.created && !slices.Contains(a.created, i.name) {
+			if a.created = append(a.created, i.name); len(a.created) > maxItems {
+				a.created = a.created[1:]
+			}
+			// What went and was made elsewhere has moved.
+			a.found = slices.DeleteFunc(a.found, func(f tested) bool {
+				return f.Kind == TestTamper && f.Detail == "deleted" && f.prompt == i.prompt && f.name == i.name
+			})
+		}
 		a.changed = evidence{fact: i.fact, at: i.at}
 	case testChange:
 		a.changed = evidence{fact: i.fact, at: i.at}
@@ -236,8 +251,8 @@ func isRed(o schemas.TestOutcome) bool {
 }
 
 func (a *account) tampered(i *item) {
-	if i.tamper == "deleted" && slices.Contains(a.deleted, i.stem) {
-		return // with the code that it tests
+	if i.tamper == "deleted" && (slices.Contains(a.deleted, i.stem) || slices.Contains(a.created, i.name)) {
+		return // with the code that it tests; or it is the session's own, or has moved
 	}
 	severity := schemas.SeverityMedium
 	if a.red {
@@ -254,7 +269,8 @@ func (a *account) tampered(i *item) {
 	f := Finding{Kind: TestTamper, Key: i.path, Subject: i.path, Severity: severity, Count: 1, Detail: i.tamper}
 	f.add(i.fact, i.at)
 	a.open(f, i.prompt)
-	a.found[len(a.found)-1].stem = i.stem
+	last := &a.found[len(a.found)-1]
+	last.stem, last.name = i.stem, i.name
 }
 
 func (a *account) turnEnded(i *item) {

@@ -65,6 +65,7 @@ const (
 	waits
 	changes // its tool is one that changes files
 	tests
+	answers // its failure is an answer: grep without a hit, diff of two files
 )
 
 // mark is a change of a file or the outcome of a test run: what a call did.
@@ -340,11 +341,15 @@ func stepOf(r *schemas.Enriched, ended int64) step {
 	set(waits, r.Waits.Value || r.ToolName == "TaskOutput" || r.ToolName == "BashOutput" || r.ToolName == "Monitor")
 	set(changes, changesFiles(r.ToolName))
 	set(tests, r.CommandClass == "test")
+	set(answers, r.ExitStatus == schemas.SomeLong(1) && slices.Contains(answering, r.ToolTarget))
 	if s.is&failed != 0 {
 		s.reason = reasonOf(r)
 	}
 	return s
 }
+
+// answering are commands whose exit status 1 says no.
+var answering = []string{"grep", "egrep", "rg", "git grep", "git diff", "diff", "cmp", "test", "[", "which", "command", "type", "pgrep", "pidof", "systemctl is-active"}
 
 // intentOf is what a call tries to do: of a shell command its program and
 // subcommand, of a tool for files the tool and the path, else the tool and its
@@ -480,12 +485,13 @@ func (m *machine) clone() machine {
 // call takes calls[i], with those before it.
 func (m *machine) call(calls []step, i int, attempts *[]Attempt) {
 	s := &calls[i]
-	waited := s.is&waits != 0 || m.last != 0 && s.at-m.last >= m.rules.wait || m.background != 0 && s.at > m.background && s.is&(failed|changes) == 0
+	paused := s.is&waits != 0 || m.last != 0 && s.at-m.last >= m.rules.wait
+	waited := paused || m.background != 0 && s.at > m.background && s.is&(failed|changes) == 0
 	if m.last = max(m.last, s.end); s.end == 0 {
 		m.last = 0 // nobody knows
 	}
 	m.repeats(calls, i, waited)
-	m.attempt(s, attempts)
+	m.attempt(s, paused, attempts)
 }
 
 // repeats looks for a cycle that ends with a call.
@@ -594,7 +600,7 @@ func (m *machine) forget(intent uint32) {
 }
 
 // attempt counts the attempts of an intent.
-func (m *machine) attempt(s *step, attempts *[]Attempt) {
+func (m *machine) attempt(s *step, paused bool, attempts *[]Attempt) {
 	i := slices.IndexFunc(m.chains, func(c chain) bool { return c.intent == s.intent })
 	a := Attempt{Fact: s.fact, Number: 1}
 	if i >= 0 {
@@ -621,9 +627,14 @@ func (m *machine) attempt(s *step, attempts *[]Attempt) {
 	c := &m.chains[i]
 	if c.changed { // what failed before was another state of the files
 		m.resolve(retries)
+	}
+	if c.changed || paused { // it was told to wait
 		c.failed, c.novel, c.seen, c.evidence, c.changed = 0, 0, nil, nil, false
 	}
 	c.attempts, c.reason = a.Number, s.reason
+	if s.is&answers != 0 {
+		return
+	}
 	c.failed++
 	if p := (pair{s.args, s.shape}); !slices.Contains(c.seen, p) {
 		c.novel++

@@ -254,7 +254,7 @@ func readPart(row *schemas.Closed, position uint64, index int) part {
 const seekMargin = 60e6
 
 // findParts reads an archive back; nil where it is gone.
-func findParts(ctx context.Context, b broker.Broker, log broker.Log, s stub) ([]part, error) {
+func findParts(ctx context.Context, b broker.Broker, log broker.Log, processor string, s stub) ([]part, error) {
 	end, err := b.End(ctx, log)
 	if err != nil {
 		return nil, err
@@ -264,9 +264,9 @@ func findParts(ctx context.Context, b broker.Broker, log broker.Log, s stub) ([]
 	if err != nil {
 		return nil, err
 	}
-	parts, err := scanParts(ctx, b, log, after, end, s)
+	parts, err := scanParts(ctx, b, log, processor, after, end, s)
 	if err == nil && len(parts) < int(s.parts) && after > 0 {
-		parts, err = scanParts(ctx, b, log, 0, end, s)
+		parts, err = scanParts(ctx, b, log, processor, 0, end, s)
 	}
 	if err != nil || len(parts) < int(s.parts) {
 		return nil, err
@@ -274,7 +274,7 @@ func findParts(ctx context.Context, b broker.Broker, log broker.Log, s stub) ([]
 	return parts, nil
 }
 
-func scanParts(ctx context.Context, b broker.Broker, log broker.Log, after, end uint64, s stub) ([]part, error) {
+func scanParts(ctx context.Context, b broker.Broker, log broker.Log, processor string, after, end uint64, s stub) ([]part, error) {
 	if end == 0 || after >= end {
 		return nil, nil
 	}
@@ -295,6 +295,9 @@ func scanParts(ctx context.Context, b broker.Broker, log broker.Log, after, end 
 		}
 		for i := range frame.Rows {
 			row := &frame.Rows[i]
+			if frame.Header.Processor != processor { // each has a time of its own
+				continue
+			}
 			if row.ClosedAt/1e6 > s.at/1e6 {
 				return parts, nil // rows stand in order of the fold's time: what is missing is gone
 			}

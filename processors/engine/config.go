@@ -63,7 +63,11 @@ func ApplyConfig(ctx context.Context, b broker.Broker, kind string, text []byte,
 	}
 	pointer := schemas.Control{Type: schemas.ControlTypeConfig, ConfigKind: kind, ConfigVersion: newest.Version,
 		ConfigHash: newest.Hash, EffectiveAt: newest.EffectiveAt}
-	if _, missed, err = tellAll(ctx, b, &pointer); err != nil {
+	for _, input := range inputs {
+		_, m, told := tellAll(ctx, b, input, &pointer)
+		missed, err = append(missed, m...), errors.Join(err, told)
+	}
+	if err != nil {
 		return newest.Version, missed, fmt.Errorf("cannot point partitions %v to version %d of %s: %w", missed, newest.Version, kind, err)
 	}
 	return newest.Version, nil, nil
@@ -124,15 +128,16 @@ func Restate(ctx context.Context, b broker.Broker, r Restatement) (positions []u
 	}
 	control := schemas.Control{Type: schemas.ControlTypeRestate, ConfigKind: r.Kind, ConfigVersion: r.Version, Since: r.Since, Reason: r.Reason, EffectiveAt: r.Asked}
 	control.Cap()
-	positions, missed, err := tellAll(ctx, b, &control)
+	positions, missed, err := tellAll(ctx, b, broker.Events, &control)
 	if err != nil {
 		err = fmt.Errorf("cannot tell partitions %v to restate: %w", missed, err)
 	}
 	return positions, err
 }
 
-// tellAll appends a control record to the critical lane of every partition.
-func tellAll(ctx context.Context, b broker.Broker, c *schemas.Control) (positions []uint64, missed []int, err error) {
+// tellAll appends a control record to the critical lane of every partition of an
+// input.
+func tellAll(ctx context.Context, b broker.Broker, input string, c *schemas.Control) (positions []uint64, missed []int, err error) {
 	n, err := b.Partitions(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -141,7 +146,7 @@ func tellAll(ctx context.Context, b broker.Broker, c *schemas.Control) (position
 	var errs []error
 	for p := range positions {
 		var err error
-		if positions[p], err = b.Append(ctx, broker.Log{Topic: broker.Events, Partition: p, Lane: schemas.LaneCritical}, c.AppendMessage(nil)); err != nil {
+		if positions[p], err = b.Append(ctx, broker.Log{Topic: input, Partition: p, Lane: schemas.LaneCritical}, c.AppendMessage(nil)); err != nil {
 			missed = append(missed, p)
 			errs = append(errs, err)
 		}

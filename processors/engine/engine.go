@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -42,6 +43,44 @@ type Processor interface {
 	Version() int64
 	// Begin starts an overlay over the committed state.
 	Begin(tx *Tx) Fold
+}
+
+// FrameProcessor is a processor whose input is not the topic events but a topic of
+// frames of rows that other processors say, by its name. Its folds are [FrameFold].
+type FrameProcessor interface {
+	Processor
+	Input() string
+}
+
+// FrameFold folds frames of rows, each as one record.
+type FrameFold interface {
+	Fold
+	// Frame folds one frame of the input. An error that wraps ErrInvalid makes it a
+	// dead letter, and must leave the overlay as it was.
+	Frame(payload []byte) error
+}
+
+// NoEvents is the part of a [FrameFold] that has to do with events: there are none.
+type NoEvents struct{}
+
+// Event implements Fold.
+func (NoEvents) Event(string, *schemas.Event) (Outcome, error) { return Passed, nil }
+
+// SourceEnd implements Fold.
+func (NoEvents) SourceEnd(schemas.Id) {}
+
+// Restate implements Fold.
+func (NoEvents) Restate(Restatement) {}
+
+// inputs are the topics that processors read; all have two lanes.
+var inputs = []string{broker.Events, broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts}
+
+// InputOf is the topic that a processor reads.
+func InputOf(p Processor) string {
+	if f, ok := p.(FrameProcessor); ok {
+		return f.Input()
+	}
+	return broker.Events
 }
 
 // Fold is one overlay of a processor. Dropping it drops all that it did.

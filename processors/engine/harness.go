@@ -36,7 +36,7 @@ func NewHarness(processor Processor, now int64) *Harness {
 	if err := cfg.setDefaults(); err != nil {
 		panic(err)
 	}
-	cfg.Committed = h.committed
+	cfg.Committed, cfg.partitions = h.committed, 1
 	h.p = newPartition(cfg, 0)
 	h.p.owner = alone{}
 	return h
@@ -47,7 +47,7 @@ func (h *Harness) committed(c *schemas.Commit) {
 	for i := range c.Outputs {
 		if o := &c.Outputs[i]; o.Topic == broker.Closed {
 			h.closed = append(h.closed, broker.Message{Position: uint64(len(h.closed) + 1), AppendedAt: c.Now,
-				Payload: broker.AppendRows(nil, o.Topic, &schemas.RowHeader{FirstCommit: c.CommitNumber, LastCommit: c.CommitNumber}, o.Rows)})
+				Payload: broker.AppendRows(nil, o.Topic, &schemas.RowHeader{Processor: h.p.cfg.Processor.Name(), FirstCommit: c.CommitNumber, LastCommit: c.CommitNumber}, o.Rows)})
 		}
 	}
 }

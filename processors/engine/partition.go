@@ -11,6 +11,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +41,8 @@ type partition struct {
 	hurry     bool            // something was reloaded for the next record: do not linger
 	refused   string          // why the next record is a dead letter without being folded, "" if it is not
 	snapshots int64           // commit after which a snapshot is tried again
-	tickPause time.Duration   // longer with every tick that made nothing due
+	tickedFor int64           // due time that the last tick was written for, µs
+	tickPause time.Duration   // longer with every tick that did not make that due
 	suspects  int64           // records to fold one by one, after a panic
 	badDue    map[string]bool // records whose timer panicked
 	scratch   schemas.Event
@@ -74,6 +76,7 @@ type input struct {
 	appendedAt int64
 	payload    []byte
 	events     []event         // of a frame
+	frame      bool            // of rows
 	control    schemas.Control // else
 	err        error           // the message itself cannot be read
 }
@@ -98,6 +101,10 @@ func decode(m broker.Message) *input {
 	fingerprint, _ := schemas.MessageFingerprint(m.Payload)
 	if schemas.FingerprintName(fingerprint) == "Control" {
 		in.err = in.control.DecodeMessage(m.Payload)
+		return in
+	}
+	if name := schemas.FingerprintName(fingerprint); name != "Frame" && strings.HasSuffix(name, "Frame") { // of rows
+		in.frame = true
 		return in
 	}
 	var frame schemas.Frame
@@ -128,7 +135,7 @@ func newPartition(cfg Config, number int) *partition {
 	p := &partition{cfg: cfg, number: number, state: newState(), configs: cfg.configs,
 		log: cfg.Logger.With("processor", cfg.Processor.Name(), "partition", number)}
 	for i, l := range [...]schemas.Lane{schemas.LaneCritical, schemas.LaneNormal} {
-		p.lanes[i] = &lane{log: broker.Log{Topic: broker.Events, Partition: number, Lane: l}}
+		p.lanes[i] = &lane{log: broker.Log{Topic: InputOf(cfg.Processor), Partition: number, Lane: l}}
 	}
 	p.head.outputs = map[string]int64{}
 	return p
@@ -142,6 +149,10 @@ func open(ctx context.Context, cfg Config, number int) (*partition, error) {
 	started := time.Now()
 	p := newPartition(cfg, number)
 	name := cfg.Processor.Name()
+	var err error
+	if p.cfg.partitions, err = cfg.Broker.Partitions(ctx); err != nil {
+		return nil, fmt.Errorf("cannot acquire %s/%d: %w", name, number, err)
+	}
 	owner, err := cfg.Broker.Acquire(ctx, name, number, cfg.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("cannot acquire %s/%d: %w", name, number, err)
@@ -398,9 +409,6 @@ func (p *partition) park(ctx context.Context) error {
 // due at the last commit, and then for more messages for as long as the commit
 // may wait. A message on the critical lane waits for nothing.
 func (p *partition) fill(ctx context.Context) error {
-	if p.due() {
-		p.tickPause = 0
-	}
 	if p.due() || p.hurry || p.marked { // what was marked is folded next
 		return ctx.Err()
 	}
@@ -496,7 +504,11 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 	ticked := false
 	for {
 		idle := time.Minute
-		if at := p.state.nextDue(); at != 0 && !ticked {
+		at := p.state.nextDue()
+		if at != p.tickedFor {
+			p.tickPause = 0
+		}
+		if at != 0 && !ticked {
 			idle = min(idle, max(0, time.Duration(at-p.cfg.Clock())*time.Microsecond)+2*time.Millisecond+p.tickPause)
 		}
 		timer := time.NewTimer(idle)
@@ -513,7 +525,7 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("cannot write a tick", "error", err)
 			}
-			ticked = true
+			ticked, p.tickedFor = true, at
 			// The broker's clock may be behind ours: ask less and less often.
 			p.tickPause = min(2*p.tickPause+10*time.Millisecond, 5*time.Second)
 		case <-ctx.Done():
@@ -600,7 +612,7 @@ func (p *partition) reload(ctx context.Context, id schemas.Id) error {
 		return err
 	}
 	log := broker.Log{Topic: broker.Closed, Partition: p.number}
-	parts, err := findParts(ctx, p.cfg.Broker, log, st)
+	parts, err := findParts(ctx, p.cfg.Broker, log, p.cfg.Processor.Name(), st)
 	if err != nil {
 		return fmt.Errorf("cannot reload from %s/%d: %w", log.Topic, log.Partition, err)
 	}

@@ -45,7 +45,10 @@ func (r *Replay) Start(ctx context.Context, c *schemas.Commit) error {
 }
 
 // head reads the engine's own record after the state was moved from outside.
-func (r *Replay) head(ctx context.Context) error {
+func (r *Replay) head(ctx context.Context) (err error) {
+	if r.p.cfg.partitions, err = r.p.cfg.Broker.Partitions(ctx); err != nil {
+		return err
+	}
 	if err := r.p.head.decode(r.p.state.records[headKey].value); err != nil {
 		return err
 	}
@@ -66,6 +69,11 @@ func (r *Replay) head(ctx context.Context) error {
 // in their topics only).
 func (r *Replay) Next(ctx context.Context, c *schemas.Commit, by Processor) error {
 	p := r.p
+	if p.cfg.partitions == 0 {
+		if err := r.head(ctx); err != nil {
+			return err
+		}
+	}
 	p.cfg.Processor = by
 	claimed := c.Epoch != r.epoch
 	r.epoch = c.Epoch

@@ -43,7 +43,7 @@ func (p *partition) empty() *slice {
 	for i, l := range p.lanes {
 		s.runs[i] = run{first: l.next, next: l.next}
 	}
-	s.tx = &Tx{state: p.state, configs: p.configs, head: &s.head, generation: p.cfg.generation, gone: p.gone}
+	s.tx = &Tx{state: p.state, configs: p.configs, head: &s.head, generation: p.cfg.generation, partition: p.number, partitions: p.cfg.partitions, commit: p.last + 1, gone: p.gone}
 	s.moveTo(p.now)
 	return s
 }
@@ -91,7 +91,7 @@ func (p *partition) fold(limit int64) *slice {
 func (p *partition) seal(s *slice) {
 	s.tx.settleArchives(p.last + 1)
 	for _, o := range s.tx.outputs {
-		s.head.outputs[destination(o.topic, o.lane)] = p.last + 1
+		s.head.outputs[destination(o.topic, o.lane, o.partition, p.number)] = p.last + 1
 	}
 	for i, l := range p.lanes {
 		if in := l.at(s.runs[i].next.message); in != nil {
@@ -225,6 +225,23 @@ func (p *partition) foldRecord(s *slice, fold Fold, l *lane, in *input, index in
 		dead(p.refused, refusals[p.refused])
 	case in.err != nil:
 		dead("undecodable", in.err.Error())
+	case in.frame:
+		frames, ok := fold.(FrameFold)
+		if !ok {
+			dead("undecodable", "a frame of rows")
+			return false
+		}
+		switch err := frames.Frame(in.payload); {
+		case errors.As(err, &s.recall):
+		case errors.Is(err, ErrArchived):
+			dead("closed", err.Error())
+		case errors.Is(err, ErrInvalid):
+			dead("invalid", err.Error())
+		case err != nil:
+			panic(err)
+		default:
+			s.counts.Applied++
+		}
 	case in.events == nil:
 		s.counts.Passed++
 		switch c := &in.control; c.Type {
@@ -391,7 +408,7 @@ func (p *partition) record(s *slice) *schemas.Commit {
 		Counts:       s.counts,
 		Versions:     s.tx.versions,
 		Delta:        s.tx.delta,
-		Outputs:      s.tx.grouped(p.number, p.head.outputs),
+		Outputs:      s.tx.grouped(p.head.outputs),
 		Reloads:      s.reloads,
 	}
 	c.Versions.Fold = p.cfg.Processor.Version()

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"slices"
+	"strconv"
+
 	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -12,6 +15,9 @@ type Tx struct {
 	configs    *configs
 	head       *head
 	generation int64
+	partition  int
+	partitions int
+	commit     int64
 	now        int64
 	appendedAt int64
 	watermark  int64
@@ -27,9 +33,10 @@ type Tx struct {
 }
 
 type output struct {
-	topic string
-	lane  schemas.Lane
-	row   []byte
+	topic     string
+	lane      schemas.Lane
+	partition int
+	row       []byte
 }
 
 // Now is the fold's time: the highest append time seen in the partition, µs.
@@ -38,6 +45,10 @@ func (tx *Tx) Now() int64 { return tx.now }
 // AppendedAt is the append time of the event that is being folded, µs. It may
 // lie before Now: the critical lane is folded first.
 func (tx *Tx) AppendedAt() int64 { return tx.appendedAt }
+
+// Partition that is folded, and the number of the commit that is made.
+func (tx *Tx) Partition() int      { return tx.partition }
+func (tx *Tx) CommitNumber() int64 { return tx.commit }
 
 // Watermark of the partition, µs; 0 while no source has spoken.
 func (tx *Tx) Watermark() int64 { return tx.watermark }
@@ -85,42 +96,56 @@ func (tx *Tx) Put(key string, value []byte, due int64) {
 }
 
 // Emit says a row for a topic; the row is the transaction's from then on.
-func (tx *Tx) Emit(topic string, row []byte) { tx.emit(topic, schemas.LaneNormal, row) }
+func (tx *Tx) Emit(topic string, row []byte) {
+	tx.emit(topic, schemas.LaneNormal, tx.partition, row)
+}
+
+// EmitFor says a row for the partition of a topic that a key belongs to.
+func (tx *Tx) EmitFor(topic, key string, row []byte) {
+	tx.emit(topic, schemas.LaneNormal, schemas.PartitionOf(key, tx.partitions), row)
+}
 
 // EmitCritical says a row on the critical lane of a topic that has one.
-func (tx *Tx) EmitCritical(topic string, row []byte) { tx.emit(topic, schemas.LaneCritical, row) }
+func (tx *Tx) EmitCritical(topic string, row []byte) {
+	tx.emit(topic, schemas.LaneCritical, tx.partition, row)
+}
 
-func (tx *Tx) emit(topic string, lane schemas.Lane, row []byte) {
-	tx.outputs = append(tx.outputs, output{topic, lane, row})
+func (tx *Tx) emit(topic string, lane schemas.Lane, partition int, row []byte) {
+	tx.outputs = append(tx.outputs, output{topic, lane, partition, row})
 	tx.size += len(row)
 }
 
 // Full tells that the commit has reached its size: go on in the next one.
 func (tx *Tx) Full() bool { return tx.Used() >= SoftBytes }
 
-// grouped puts the rows together by topic and lane, in the order in which they
-// were said. previous is the last commit with rows by destination.
-func (tx *Tx) grouped(partition int, previous map[string]int64) []schemas.Output {
+// grouped puts the rows together by topic, lane and partition, in this order, and
+// within one in the order in which they were said. previous is the last commit with rows by destination.
+func (tx *Tx) grouped(previous map[string]int64) []schemas.Output {
 	var outputs []schemas.Output
 	at := map[string]int{}
 	for _, o := range tx.outputs {
-		name := destination(o.topic, o.lane)
+		name := destination(o.topic, o.lane, o.partition, tx.partition)
 		i, ok := at[name]
 		if !ok {
 			i = len(outputs)
 			at[name] = i
-			outputs = append(outputs, schemas.Output{Topic: o.topic, Partition: int64(partition), Lane: o.lane,
+			outputs = append(outputs, schemas.Output{Topic: o.topic, Partition: int64(o.partition), Lane: o.lane,
 				Previous: previous[name], Schema: int64(broker.RowSchema(o.topic))})
 		}
 		outputs[i].Rows = append(outputs[i].Rows, o.row)
 	}
+	slices.SortFunc(outputs, broker.CompareOutputs)
 	return outputs
 }
 
-// destination names a lane of a topic in the head.
-func destination(topic string, lane schemas.Lane) string {
-	if lane == schemas.LaneNormal {
-		return topic
+// destination names a lane of a topic in the head, and its partition where that
+// is another one than the source's own.
+func destination(topic string, lane schemas.Lane, partition, own int) string {
+	if lane != schemas.LaneNormal {
+		topic += "/" + lane.String()
 	}
-	return topic + "/" + lane.String()
+	if partition != own {
+		topic += "#" + strconv.Itoa(partition)
+	}
+	return topic
 }

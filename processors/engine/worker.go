@@ -41,6 +41,7 @@ type Config struct {
 	Committed func(*schemas.Commit)
 
 	generation int64
+	partitions int // of every topic
 	configs    *configs
 }
 

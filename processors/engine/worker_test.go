@@ -312,3 +312,57 @@ func TestAReplayOfTheCommitsGivesTheCommits(t *testing.T) {
 		t.Error("a commit that was changed is not noticed")
 	}
 }
+
+// alarms is a processor with a timer that is set anew each time it rings.
+type alarms struct{ counter }
+
+func (alarms) Begin(tx *engine.Tx) engine.Fold { return &alarm{&counting{tx: tx}} }
+
+type alarm struct{ *counting }
+
+const every = 50_000 // µs
+
+func (a *alarm) Event(string, *schemas.Event) (engine.Outcome, error) {
+	a.tx.Put("alarm", []byte("is set"), a.tx.Now()+every)
+	return engine.Applied, nil
+}
+
+func (a *alarm) Due(string) error {
+	a.tx.Put("alarm", fmt.Append(nil, a.tx.Now()), a.tx.Now()+every)
+	return nil
+}
+
+func (a *alarm) End() {}
+
+// Nothing comes but the time: each timer is looked at when it is due, the
+// thirtieth as the first.
+func TestTimersOfAnIdlePartitionAreNotLate(t *testing.T) {
+	b := memory.New(1)
+	var late []time.Duration
+	var mu sync.Mutex
+	due := int64(0)
+	defer work(t, b, alarms{}, "a", func(c *engine.Config) {
+		c.Committed = func(c *schemas.Commit) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, change := range c.Delta {
+				if string(change.Key) == "alarm" {
+					if due != 0 {
+						late = append(late, time.Duration(c.Now-due)*time.Microsecond)
+					}
+					due = change.Due
+				}
+			}
+		}
+	})()
+	appendTo(t, b, 0, schemas.LaneNormal, frame("a"))
+	eventually(t, "thirty timers", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(late) >= 30
+	})
+	slices.Sort(late)
+	if late[15] > time.Second {
+		t.Errorf("every second timer is more than %v late", late[15])
+	}
+}

@@ -149,6 +149,7 @@ const (
 	tInstallSource
 	tTestTamper
 	tRetryReason // by the fold: why the attempt before failed
+	tPatchId
 	texts
 )
 
@@ -324,6 +325,7 @@ var families = map[schemas.EventBodyBranch]struct {
 			{tProtectedClass, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.ProtectedClass }},
 			{tCommitId, namesBy, func(e *schemas.Event) string { return e.Body.Artifact.CommitId }},
 			{tChangeId, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.ChangeId }},
+			{tPatchId, namesBy, func(e *schemas.Event) string { return e.Body.Artifact.PatchId }},
 			{tTestTamper, recordBy, func(e *schemas.Event) string { return e.Body.Artifact.TestTamper }},
 		},
 		numbers: []numberField{

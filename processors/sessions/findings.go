@@ -2,11 +2,11 @@ package sessions
 
 import (
 	"bytes"
-	"math/bits"
+	"fmt"
 	"slices"
 
-	"github.com/flightlog/flightlog/broker"
 	"github.com/flightlog/flightlog/processors/detectors"
+	"github.com/flightlog/flightlog/processors/findings"
 	"github.com/flightlog/flightlog/schemas"
 )
 
@@ -18,6 +18,7 @@ import (
 const (
 	maxFindings   = 256       // of a session; more are not said
 	maxOpenTurns  = 16        // whose findings the next prompt resolves
+	maxPrompts    = 32        // whose times are kept
 	maxPending    = 32        // permission requests that are watched
 	oldAtSight    = 10 * 60e6 // an event this much older than its append time is history, µs
 	criticalBurst = 5         // critical findings of a session in a minute that are urgent
@@ -41,31 +42,15 @@ type testRuns struct {
 // finding is the record of a finding.
 type finding struct {
 	detectors.Finding
-	id        schemas.Id
-	rules     int64  // version that it was found by
-	row       []byte // last published +1 row; nil if none stands
-	version   int64
-	published int64 // append time, µs
-	due       int64
-	changed   bool
-}
-
-// host is the record of a host: when its sessions last had a witness, µs.
-type host struct {
-	heard    [channels]int64
-	sessions int64
-	due      int64 // append time at which it is forgotten
-	changed  bool
+	findings.Said
+	id      schemas.Id
+	rules   int64 // version that it was found by
+	due     int64
+	changed bool
 }
 
 // rules are a version of the rules.
-func (x *fold) rules(version int64) *detectors.Rules {
-	r := configured(x, "rules", version, detectors.Parse)
-	if r != nil {
-		return r
-	}
-	return detectors.Builtin()
-}
+func (x *fold) rules(version int64) *detectors.Rules { return x.ruleTexts.Rules(version, x.tx.Config) }
 
 // rulesAt are the rules that an event goes by that was appended at a time.
 func (x *fold) rulesAt(appended int64) *detectors.Rules {
@@ -83,7 +68,7 @@ func (x *fold) observe(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	if ok && f.kind == schemas.KindToolCall && detectors.OtherMode(r) && (s.otherMode == 0 || r.OccurredAt < s.otherMode) {
 		s.otherMode, s.changed = r.OccurredAt, true
 	}
-	if ok && r.Background.Value && (s.backgroundAt == 0 || r.OccurredAt < s.backgroundAt) {
+	if ok && detectors.Background(r) && (s.backgroundAt == 0 || r.OccurredAt < s.backgroundAt) {
 		s.backgroundAt, s.changed = r.OccurredAt, true
 	}
 	switch f.kind {
@@ -97,6 +82,8 @@ func (x *fold) observe(s *session, f *fact, r *schemas.Enriched, ok bool) {
 	case schemas.KindPrompt:
 		if ok && r.AgentRunId == "" {
 			x.endTurns(s, r.OccurredAt)
+			s.asks(r.OccurredAt)
+			x.askAgain(s)
 		}
 	case schemas.KindModelRequest:
 		if ok && r.CostGrade == schemas.CostGradeUnpriced && f.used() {
@@ -243,7 +230,7 @@ func (x *fold) observeRow(s *session, f *fact, r *schemas.Enriched, ok bool) {
 		if n := x.findingOf(s, id); n != nil {
 			before := n.Finding
 			before.Evidence = slices.Clone(before.Evidence)
-			if n.row != nil && n.State == schemas.FindingStateOpen {
+			if n.Row != nil && n.State == schemas.FindingStateOpen {
 				before.Merge(now[i])
 			} else {
 				before = now[i]
@@ -305,185 +292,58 @@ func (x *fold) urgent(s *session, f *fact) bool {
 	return false
 }
 
-// waiting judges a permission request: by the clock of the log while it is open,
-// by the clock of its host once it has ended.
-func (x *fold) waiting(s *session, f *fact, r *schemas.Enriched, ok bool) {
-	id := (&detectors.Finding{Kind: detectors.LongApproval, Key: string(f.key[:])}).ID(s.id)
-	n := load[finding](x, findingKey(s.id, id), nil)
-	if !ok {
-		if n != nil && n.State != schemas.FindingStateWithdrawn {
-			gone := n.Finding
-			gone.State, gone.By = schemas.FindingStateWithdrawn, x.rulesAt(f.first).For(detectors.Place{})
-			x.find(s, n, gone)
-		}
-		return
+// eachRow calls each with the rows that stand and their facts' keys. The rows are
+// good until the next call of it.
+func (x *fold) eachRow(s *session, each func(schemas.Id, *schemas.Enriched)) {
+	if int64(cap(x.rows)) < s.facts {
+		x.rows = make([]schemas.Enriched, 0, 2*s.facts)
 	}
-	settings := x.settings(f, r)
-	if !settings.Enabled(detectors.LongApproval) {
-		return
-	}
-	found := detectors.Finding{Kind: detectors.LongApproval, Key: string(f.key[:]), Subject: detectors.SubjectOf(r), Severity: schemas.SeverityMedium,
-		Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: settings}
-	end, after, now := x.answered(s, f, r.OccurredAt), settings.ApprovalAfter(), x.tx.Now()
-	s.watch(f.key, end == 0)
-	switch {
-	case end != 0 && (end-r.OccurredAt >= after || n != nil && n.State != schemas.FindingStateWithdrawn):
-		found.State, found.Wait, found.Last = schemas.FindingStateResolved, (end-r.OccurredAt)/1000, end
-	case end == 0 && (now-f.first >= after || s.ending && now-r.OccurredAt >= after):
-		found.Wait = after / 1000
-	case end == 0:
-		f.dueBy(f.first + after)
-		return
-	default:
-		return
-	}
-	if n := x.findingOf(s, id); n != nil {
-		x.find(s, n, found)
-	}
-}
-
-// watch keeps the permission requests that are open.
-func (s *session) watch(request schemas.Id, open bool) {
-	i := slices.Index(s.pending, request)
-	switch {
-	case open && i < 0 && len(s.pending) < maxPending:
-		s.pending, s.changed = append(s.pending, request), true
-	case !open && i >= 0:
-		s.pending, s.changed = slices.Delete(s.pending, i, i+1), true
-	}
-}
-
-// askAgain makes open permission requests due: their turn has ended.
-func (x *fold) askAgain(s *session) {
-	for _, id := range s.pending {
-		if f := x.known(s, id); f != nil {
-			f.dueBy(x.tx.Now())
-		}
-	}
-}
-
-// answered is when a permission request that was made at a time came to its end,
-// µs; 0 while it is open. It is the decision, or else the begin of the call that
-// it was for, by its end and how long it ran, or else the end of its turn or its
-// session.
-func (x *fold) answered(s *session, f *fact, asked int64) int64 {
-	id, l := x.linkOf(s, f)
-	if l != nil {
-		if call := x.callFor(s, id, l, moment{f.key, f.numbers[nOccurredAt].value}); call != nil {
-			if d := call.numbers[nDecidedAt]; d.rank != 0 && d.value >= asked {
-				return d.value
-			}
-			if done := call.numbers[nEndedAt]; done.rank != 0 {
-				return max(asked, done.value-call.numbers[nDurationMs].value*1000)
-			}
-		}
-	}
-	session := s.texts[sSessionId].value
-	prompt, agent := f.texts[tPromptId].value, f.texts[tAgentRunId].value
-	for _, key := range [...]schemas.Id{
-		schemas.FactKey(session, schemas.KindTurnEnd, prompt+"/"+agent),
-		schemas.FactKey(session, schemas.KindTurnEnd, prompt+"/"),
-		schemas.FactKey(session, schemas.KindSessionEnd, "end"),
-	} {
-		if e := x.known(s, key); e != nil && e.numbers[nOccurredAt].value >= asked {
-			return e.numbers[nOccurredAt].value
-		}
-	}
-	return 0
-}
-
-// unpriced reports a model without a price, once for each day.
-func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
-	const day = 24 * 3600e6
-	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: r.Model + "\x00" + string(rune(r.OccurredAt/day)), Subject: r.Model,
-		Severity: schemas.SeverityLow, Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: x.settings(f, r)}
-	if !found.By.Enabled(found.Kind) {
-		return
-	}
-	id := found.ID(schemas.SessionKey(r.Org, ""))
-	seen := load(x, seenKey(id), func() *seen { return &seen{} })
-	if seen.due == 0 {
-		seen.due, seen.changed = x.tx.Now()+2*day, true
-		n := &finding{id: id}
-		x.find(s, n, found)
-	}
-}
-
-// missing reports witnesses that the sessions of a host have and this one, which
-// has ended, does not.
-func (x *fold) missing(s *session) {
-	const day = 24 * 3600e6
-	name := s.texts[sHost].value
-	if name == "" {
-		return
-	}
-	const all = 1<<hook | 1<<transcript | 1<<otlpLog
-	id := schemas.FactKey(s.texts[sOrg].value, schemas.KindSessionEnd, name+"\x00"+s.texts[sAgent].value)
-	h := load(x, hostKey(id), func() *host { return &host{} })
-	if s.judged == 0 {
-		h.sessions++
-		h.due, h.changed = x.tx.Now()+hostMemory, true
-	}
-	place := detectors.Place{Repo: s.texts[sRepo].value, Workflow: s.texts[sWorkflow].value}
-	settings := x.rulesAt(s.first).For(place)
-	for c := range h.heard {
-		one := uint16(1) << c
-		if all&one == 0 {
+	x.rows = x.rows[:0]
+	for i := range s.facts {
+		key := load[page](x, pageKey(s.id, i/pageSize), nil).facts[i%pageSize]
+		row := x.standing(s, key)
+		if len(row) == 0 {
 			continue
 		}
-		if s.shown&one != 0 {
-			if s.lastEvent > h.heard[c] {
-				h.heard[c], h.changed = s.lastEvent, true
-			}
+		x.rows = x.rows[:len(x.rows)+1]
+		r := &x.rows[len(x.rows)-1]
+		if _, err := r.DecodeAvro(row); err != nil {
+			panic(err)
 		}
-		found := detectors.Finding{Kind: detectors.MissingTelemetry, Key: witnessOf(channel(c)), Subject: witnessOf(channel(c)), Severity: schemas.SeverityLow,
-			Count: 1, First: s.lastEvent, Last: s.lastEvent, By: settings,
-			Evidence: []schemas.Id{schemas.FactKey(s.texts[sSessionId].value, schemas.KindSessionEnd, "end")}}
-		fid := found.ID(s.id)
-		n := load[finding](x, findingKey(s.id, fid), nil)
-		silent := s.shown&one == 0 && bits.OnesCount16(s.shown&all) > 0 && h.heard[c] != 0 && s.lastEvent-h.heard[c] < hostMemory &&
-			h.sessions > 2 && settings.Enabled(found.Kind)
-		switch {
-		case silent && (n == nil || n.State != schemas.FindingStateOpen):
-			if n = x.findingOf(s, fid); n != nil {
-				x.find(s, n, found)
-			}
-		case !silent && s.shown&one != 0 && n != nil && n.State == schemas.FindingStateOpen:
-			found.State = schemas.FindingStateWithdrawn
-			x.find(s, n, found)
-		}
+		each(key, r)
 	}
 }
 
-func witnessOf(c channel) string {
-	switch c {
-	case hook:
-		return schemas.WitnessHook.String()
-	case transcript:
-		return schemas.WitnessTranscript.String()
+// standing is the row of a fact that stands, by itself: a session has thousands.
+func (x *fold) standing(s *session, key schemas.Id) []byte {
+	record := factKey(s.id, key)
+	if f, ok := x.open[record]; ok {
+		return f.(*fact).row
 	}
-	return schemas.WitnessOtlp.String()
+	value, _, _ := x.tx.Get(record)
+	row, err := rowOf(value)
+	if err != nil {
+		panic(fmt.Errorf("cannot read state record %q: %w", record[:1], err))
+	}
+	return row
 }
 
 // judge judges all rows of a session that has ended, whatever came late.
 func (x *fold) judge(s *session) {
-	var all detectors.Session
-	for i := range s.facts {
-		p := load[page](x, pageKey(s.id, i/pageSize), nil)
-		f := x.known(s, p.facts[i%pageSize])
-		if f.row == nil {
-			continue
+	for _, id := range slices.Clone(s.pending) { // all that may have answered them is said
+		if f := x.known(s, id); f != nil {
+			x.publish(s, f, true)
 		}
-		var r schemas.Enriched
-		if _, err := r.DecodeAvro(f.row); err != nil {
-			panic(err)
-		}
-		all.Add(&r, f.first, f.numbers[nEndedAt].value)
 	}
+	var all detectors.Session
+	x.eachRow(s, func(key schemas.Id, r *schemas.Enriched) {
+		f := x.known(s, key)
+		all.Add(r, f.first, f.numbers[nEndedAt].value)
+	})
 	found, attempts := all.Judge(x.rulesAt)
 	x.judged = true // what is said now is judged
 	for _, a := range attempts {
-		if f := x.known(s, a.Fact); x.setAttempt(f, a) {
+		if f := x.known(s, a.Fact); x.setAttempt(f, a) || f.due != 0 { // or it was set as others were said
 			x.publish(s, f, true)
 		}
 	}
@@ -573,11 +433,11 @@ func (x *fold) find(s *session, n *finding, now detectors.Finding) {
 	}
 	n.Finding, n.changed = now, true
 	switch {
-	case n.version == 0 || before.State != now.State || before.Severity != now.Severity:
+	case n.Version == 0 || before.State != now.State || before.Severity != now.Severity:
 		x.publishFinding(s, n)
 	case before.Count != now.Count || before.Last != now.Last || before.Cost != now.Cost:
 		if n.due == 0 {
-			n.due = max(x.tx.Now(), n.published+nextVersion)
+			n.due = max(x.tx.Now(), n.Published+nextVersion)
 		}
 	}
 }
@@ -590,35 +450,12 @@ func (x *fold) publishFinding(s *session, n *finding) {
 	if n.By == nil {
 		n.By = x.rules(n.rules).For(detectors.Place{Repo: s.texts[sRepo].value, Workflow: s.texts[sWorkflow].value})
 	}
-	r := schemas.Finding{FindingId: n.id, Generation: x.tx.Generation(), Sign: 1}
+	r := schemas.Finding{FindingId: n.id}
 	x.placeFinding(s, n, &r)
 	n.Fill(&r)
-	r.Cap()
-	var last schemas.Finding
-	if n.row != nil {
-		if _, err := last.DecodeAvro(n.row); err != nil {
-			panic(err)
-		}
-		r.RowId, r.Version = last.RowId, last.Version
-		if bytes.Equal(r.AppendAvro(nil), n.row) {
-			return
-		}
+	if n.Said.Say(x.tx, &r, func() bool { return s.urgent(x.tx.Now()) }) {
+		n.changed = true
 	}
-	n.version++
-	n.published, n.changed = x.tx.Now(), true
-	emit := x.tx.Emit
-	if r.Severity == schemas.SeverityCritical && s.urgent(x.tx.Now()) {
-		emit = x.tx.EmitCritical
-	}
-	if n.row != nil {
-		last.Sign, last.Version = -1, n.version
-		last.RowId = schemas.RowID(last.Generation, n.id, n.version, -1)
-		emit(broker.Findings, last.AppendAvro(nil))
-	}
-	r.Version = n.version
-	r.RowId = schemas.RowID(r.Generation, n.id, n.version, 1)
-	n.row = r.AppendAvro(nil)
-	emit(broker.Findings, n.row)
 }
 
 // placeFinding fills who and where from the last fact of the evidence.
@@ -672,24 +509,4 @@ func (s *session) urgent(now int64) bool {
 	s.criticals++
 	s.changed = true
 	return s.criticals <= criticalBurst
-}
-
-// seen is a record of something that is told once.
-type seen struct {
-	due     int64
-	changed bool
-}
-
-// forget removes a record whose time has come.
-func (x *fold) forget(key string) {
-	if n := load[seen](x, key, nil); n != nil && n.due <= x.tx.Now() {
-		n.due, n.changed = 0, true
-	}
-}
-
-// forgetHost removes a host of which no session has ended for long.
-func (x *fold) forgetHost(key string) {
-	if h := load[host](x, key, nil); h != nil && h.due <= x.tx.Now() {
-		h.due, h.changed = 0, true
-	}
 }

@@ -132,7 +132,12 @@ func (x *fold) Due(key string) error {
 		}
 		return nil
 	}
-	if s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now() {
+	closes := s.endAt == 0 && s.sweepAt == 0 && s.closeAt != 0 && s.closeAt <= x.tx.Now()
+	if s.tasksAt != 0 && s.away == 0 && (s.tasksAt <= x.tx.Now() || closes) {
+		x.tellTasks(s)
+		s.touched = true
+	}
+	if closes {
 		if s.touched {
 			return nil // its facts leave as they are committed: in the next commit
 		}
@@ -187,6 +192,7 @@ func (x *fold) sweep(s *session) {
 		x.publish(s, x.fact(s, endKey, schemas.KindSessionEnd, s.lastEvent), true)
 		s.endAt, s.closing = 0, false
 		s.closeAt = now + rest
+		x.tellTasks(s)
 	}
 	s.cursor, s.ending, s.compareAll, s.sweepAt, s.sweptAt = 0, false, false, 0, now
 }
@@ -225,16 +231,29 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 		x.observe(s, f, row, ok)
 		x.saying = false
 	}
+	if s.tasksAt == 0 {
+		s.tasksAt, s.changed = x.tx.Now()+tasksPace(s), true
+	}
 	f.changed = true
 	f.version++
 	f.published = x.tx.Now()
 	if !s.said {
 		s.said, s.changed = true, true
 	}
+	if f.kind == schemas.KindModelRequest {
+		if f.row != nil && f.spent { // rows of before there was spend were not told of
+			x.addSpend(last, -1)
+		}
+		if f.spent = ok; ok {
+			x.addSpend(row, 1)
+		}
+	}
 	if f.row != nil {
 		last.Sign, last.Version, last.EventId = -1, f.version, f.cause
 		last.RowId = schemas.RowID(last.Generation, f.key, f.version, -1)
-		x.tx.Emit(broker.Enriched, last.AppendAvro(nil))
+		back := last.AppendAvro(nil)
+		x.tx.Emit(broker.Enriched, back)
+		x.tellChanges(last, back)
 		f.row = nil
 	}
 	if ok {
@@ -242,6 +261,7 @@ func (x *fold) publish(s *session, f *fact, final bool) {
 		row.RowId = schemas.RowID(row.Generation, f.key, f.version, 1)
 		f.row = row.AppendAvro(make([]byte, 0, 512))
 		x.tx.Emit(broker.Enriched, f.row)
+		x.tellChanges(row, f.row)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 //	t session turn      the calls of a run between two prompts, for the detectors
 //	w session page      the session's turns, pageSize to a record
 //	q session           the session's test runs, for the detectors
+//	c session           what it contributes to its tasks, as was told last
 //	n session finding   a finding and its last published row
 //	v session page      the session's findings, pageSize to a record
 //	h host              which witnesses the sessions of a host have
@@ -32,6 +33,7 @@ const (
 	turnKind     = 't'
 	turnsKind    = 'w'
 	testsKind    = 'q'
+	toldKind     = 'c'
 	findingKind  = 'n'
 	findingsKind = 'v'
 	hostKind     = 'h'
@@ -60,6 +62,7 @@ func findingsKey(s schemas.Id, page int64) string { return pagesKey(findingsKind
 
 func turnKey(s, t schemas.Id) string    { return string(turnKind) + string(s[:]) + string(t[:]) }
 func testsKey(s schemas.Id) string      { return string(testsKind) + string(s[:]) }
+func toldKey(s schemas.Id) string       { return string(toldKind) + string(s[:]) }
 func findingKey(s, f schemas.Id) string { return string(findingKind) + string(s[:]) + string(f[:]) }
 func hostKey(h schemas.Id) string       { return string(hostKind) + string(h[:]) }
 func seenKey(f schemas.Id) string       { return string(seenKind) + string(f[:]) }
@@ -85,6 +88,7 @@ type fact struct {
 	version     int64      // of the last version
 	cause       schemas.Id // event that changed it last
 	row         []byte     // last published +1 row, encoded; nil if none stands
+	spent       bool       // what it cost was told to the processor spend
 	texts       [texts]text
 	numbers     [numbers]number
 	changed     bool // must be put
@@ -121,8 +125,10 @@ type session struct {
 	backgroundAt int64        // occurred_at of the first call that went on in the background, µs
 	criticalAt   int64        // append time at which the minute began in which critical findings are counted
 	criticals    int64        // of that minute
+	tasksAt      int64        // append time at which its tasks are told, 0 = nothing is new
 	openTurns    []schemas.Id // with open findings
 	pending      []schemas.Id // permission requests that are open
+	prompts      []int64      // occurred_at of the last ones of the main thread, in order, µs
 	texts        [sessionTexts]text
 	changed      bool
 }
@@ -130,7 +136,7 @@ type session struct {
 // due is when the session wants to be looked at.
 func (s *session) due() int64 {
 	due := s.endAt
-	for _, at := range [...]int64{s.sweepAt, s.closeAt} {
+	for _, at := range [...]int64{s.sweepAt, s.closeAt, s.tasksAt} {
 		if due == 0 || at != 0 && at < due {
 			due = at
 		}
@@ -341,18 +347,34 @@ func (f *fact) encode() []byte {
 			e.int(n.at)
 		}
 	}
-	return append(e, 0)
+	e = append(e, 0)
+	if f.spent {
+		e.bool(true)
+	}
+	return e
 }
 
-func (f *fact) decode(b []byte) error {
-	*f = fact{}
+// rowOf is the row of an encoded fact.
+func rowOf(b []byte) ([]byte, error) {
+	var f fact
 	d := decoder{b: b}
+	return f.head(&d)
+}
+
+// head reads what stands before the registers, and returns the row.
+func (f *fact) head(d *decoder) ([]byte, error) {
 	d.version()
 	f.kind, f.captureMode, f.critical = schemas.Kind(d.byte()), schemas.CaptureMode(d.byte()), d.byte() != 0
 	f.key, f.cause = d.id(), d.id()
 	f.witnesses, f.shown, f.ended = uint16(d.uint()), uint16(d.uint()), uint16(d.uint())
 	f.first, f.base, f.due, f.published, f.version = d.int(), d.int(), d.int(), d.int(), d.int()
-	row, err := schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
+	return schemas.Resolve(d.uint(), schemas.EnrichedFingerprint, d.take(d.uint()))
+}
+
+func (f *fact) decode(b []byte) error {
+	*f = fact{}
+	d := decoder{b: b}
+	row, err := f.head(&d)
 	if err != nil {
 		return err
 	}
@@ -368,6 +390,7 @@ func (f *fact) decode(b []byte) error {
 			f.numbers[i-1] = n
 		}
 	}
+	f.spent = len(d.b) > 0 && d.byte() != 0
 	return d.err()
 }
 
@@ -395,11 +418,15 @@ func (s *session) encode() []byte {
 	e.int(s.first)
 	e.int(s.compared)
 	e.bool(s.related)
-	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.backgroundAt, s.criticalAt, s.criticals} {
+	for _, v := range [...]int64{s.turns, s.findings, s.judged, s.otherMode, s.backgroundAt, s.criticalAt, s.criticals, s.tasksAt} {
 		e.int(v)
 	}
 	e.ids(s.openTurns)
 	e.ids(s.pending)
+	e.uint(uint64(len(s.prompts)))
+	for _, at := range s.prompts {
+		e.int(at)
+	}
 	return e
 }
 
@@ -419,10 +446,13 @@ func (s *session) decode(b []byte) error {
 		s.first, s.compared, s.related = d.int(), d.int(), d.byte() != 0
 	}
 	if len(d.b) > 0 { // of before there were detectors
-		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.backgroundAt, &s.criticalAt, &s.criticals} {
+		for _, v := range [...]*int64{&s.turns, &s.findings, &s.judged, &s.otherMode, &s.backgroundAt, &s.criticalAt, &s.criticals, &s.tasksAt} {
 			*v = d.int()
 		}
 		s.openTurns, s.pending = d.ids(), d.ids()
+		for n := d.uint(); n > 0 && !d.bad; n-- {
+			s.prompts = append(s.prompts, d.int())
+		}
 	}
 	return d.err()
 }
@@ -490,24 +520,24 @@ func (n *finding) encode() []byte {
 	e := encoder{recordVersion}
 	e.id(n.id)
 	e.int(n.rules)
-	e.int(n.version)
-	e.int(n.published)
+	e.int(n.Version)
+	e.int(n.Published)
 	e.int(n.due)
 	e.uint(schemas.FindingFingerprint)
-	e.bytes(n.row)
+	e.bytes(n.Row)
 	return n.Append(e)
 }
 
 func (n *finding) decode(b []byte) error {
 	d := decoder{b: b}
 	d.version()
-	n.id, n.rules, n.version, n.published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
+	n.id, n.rules, n.Version, n.Published, n.due = d.id(), d.int(), d.int(), d.int(), d.int()
 	row, err := schemas.Resolve(d.uint(), schemas.FindingFingerprint, d.take(d.uint()))
 	if err != nil || d.bad {
 		return errors.Join(err, d.err())
 	}
-	if n.row = nil; len(row) > 0 {
-		n.row = append([]byte(nil), row...)
+	if n.Row = nil; len(row) > 0 {
+		n.Row = append([]byte(nil), row...)
 	}
 	return n.Decode(d.b)
 }
@@ -519,6 +549,7 @@ func (h *host) encode() []byte {
 	for _, at := range h.heard {
 		e.int(at)
 	}
+	e.int(h.told)
 	return e
 }
 
@@ -528,6 +559,9 @@ func (h *host) decode(b []byte) error {
 	h.sessions, h.due = d.int(), d.int()
 	for c := range h.heard {
 		h.heard[c] = d.int()
+	}
+	if len(d.b) > 0 {
+		h.told = d.int()
 	}
 	return d.err()
 }

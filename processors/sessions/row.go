@@ -91,7 +91,7 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 		r.ProtectedClass = t[tProtectedClass].value
 		r.TestOutcome = schemas.TestOutcome(n[nTestOutcome].value)
 		r.TestTamper = t[tTestTamper].value
-		r.CommitId, r.ChangeId = t[tCommitId].value, t[tChangeId].value
+		r.CommitId, r.ChangeId, r.PatchId = t[tCommitId].value, t[tChangeId].value, t[tPatchId].value
 		r.Detail = t[tOperation].value
 		if passed, failed := n[nTestsPassed].long(), n[nTestsFailed].long(); passed.Valid || failed.Valid {
 			r.DiffStats = fmt.Sprintf("%d passed, %d failed", passed.Value, failed.Value)

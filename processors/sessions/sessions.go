@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/flightlog/flightlog/processors/detectors"
 	"github.com/flightlog/flightlog/processors/engine"
 	"github.com/flightlog/flightlog/schemas"
 )
@@ -25,11 +26,13 @@ type Processor struct {
 	folds          sync.Pool // overlays that ended
 	facts          sync.Pool // their facts, which are large
 	configurations sync.Map  // by configuration, parsed
+	ruleTexts      *detectors.Cache
 }
 
 // New makes the processor.
 func New() *Processor {
 	return &Processor{
+		ruleTexts: detectors.NewCache(),
 		folds: sync.Pool{New: func() any {
 			return &fold{open: map[string]any{}, parsedTexts: map[configuration]any{}}
 		}},
@@ -65,8 +68,10 @@ type fold struct {
 	parsedTexts map[configuration]any
 	// Reused: a row is said before the next is made.
 	said, last schemas.Enriched
-	judged     bool // what is being said was judged with all other rows
-	saying     bool // said is the row of a fact that is being judged
+	spend      map[spendKey]*schemas.SpendDelta // of the rows so far
+	rows       []schemas.Enriched               // of eachRow
+	judged     bool                             // what is being said was judged with all other rows
+	saying     bool                             // said is the row of a fact that is being judged
 }
 
 type record interface{ decode([]byte) error }
@@ -136,11 +141,11 @@ const maxAhead = 5 * 60e6
 
 // Event implements engine.Fold.
 func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
-	if e.SessionId == "" {
-		return engine.Passed, nil
-	}
 	if err := validate(e); err != nil {
 		return 0, err
+	}
+	if e.SessionId == "" {
+		return x.observed(org, e)
 	}
 	if err := x.recall(org, e.SessionId); err != nil {
 		return 0, err
@@ -303,6 +308,10 @@ func (x *fold) End() {
 			if r.changed {
 				x.tx.Put(key, r.encode(), 0)
 			}
+		case *contributed:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
 		case *finding:
 			if r.changed {
 				x.tx.Put(key, r.encode(), r.due)
@@ -313,9 +322,12 @@ func (x *fold) End() {
 			x.keep(key, r.changed, r.due, r.encode)
 		}
 	}
+	x.emitSpend()
 	clear(x.open)
 	clear(x.parsedTexts)
-	x.order, x.tx = x.order[:0], nil
+	if x.order, x.tx = x.order[:0], nil; cap(x.rows) > mostRows {
+		x.rows = nil
+	}
 	x.folds.Put(x)
 }
 
@@ -329,6 +341,9 @@ func (x *fold) keep(key string, changed bool, due int64, encode func() []byte) {
 		x.tx.Put(key, encode(), due)
 	}
 }
+
+// mostRows is how many rows an overlay keeps room for.
+const mostRows = 4096
 
 // witnessNames is the column witnesses.
 func witnessNames(bits uint16) string {

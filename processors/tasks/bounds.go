@@ -14,6 +14,7 @@ const (
 	maxFiles    = 12
 	maxEdges    = 16
 	maxEvidence = 32
+	maxChanges  = 8
 	maxPaths    = 1020 // bytes, 5 for each
 	maxPulls    = 64   // bytes, 4 for each
 	maxRecord   = 4096
@@ -94,7 +95,7 @@ func sumParts(t *schemas.Task) {
 }
 
 // fit cuts the lists of a task until its record is small enough: edges, then
-// evidence, then types and models.
+// evidence, then changes, then types and models.
 func fit(t *schemas.Task, size func() int) {
 	t.OutcomeEvidence = t.OutcomeEvidence[:min(len(t.OutcomeEvidence), maxEvidence)]
 	for n := len(t.Edges); n > maxEdges || n > 0 && size() > maxRecord; n = len(t.Edges) {
@@ -102,6 +103,9 @@ func fit(t *schemas.Task, size func() int) {
 	}
 	for n := len(t.OutcomeEvidence); n > 0 && size() > maxRecord; n = len(t.OutcomeEvidence) {
 		t.OutcomeEvidence = t.OutcomeEvidence[:n-1]
+	}
+	for n := len(t.Changes); n > 1 && size() > maxRecord; n = len(t.Changes) {
+		t.Changes, t.MoreChanges = t.Changes[:n-1], t.MoreChanges+1
 	}
 	for n := len(t.Did.Files) - 1; n > 0 && size() > maxRecord; n-- {
 		t.Did.Files = cutFiles(t.Did.Files, n)

@@ -9,20 +9,31 @@ import (
 )
 
 // Combine is the record of a task as of now (µs since 1970), from what its
-// sessions contribute: a function of the set of contributions, one for each
-// session. It is version 1, sign +1, and at most 4 KiB: lists are cut, sums are
-// whole. A file or pull request of several sessions counts once, as far as
-// contributions name it.
+// sessions contribute, and changes at the forge: a function of the set of
+// contributions, one for each session and change. It is version 1, sign +1, and at
+// most 4 KiB: lists are cut, sums are whole. A file or pull request of several
+// sessions counts once, as far as contributions name it. Without a session there
+// is no task.
 func Combine(facts []schemas.TaskFact, now int64) schemas.Task {
-	if len(facts) == 0 {
+	if !slices.ContainsFunc(facts, ofSession) {
 		return schemas.Task{}
 	}
 	return combine(facts, now).task()
 }
 
+// ofSession tells what a session contributes from what a change does.
+func ofSession(f schemas.TaskFact) bool { return f.ChangeId == "" }
+
 // combine takes contributions in order of their first facts.
 func combine(facts []schemas.TaskFact, now int64) *combination {
 	facts = slices.Clone(facts)
+	var changes []schemas.TaskChange
+	for i := range facts {
+		if !ofSession(facts[i]) {
+			changes = append(changes, facts[i].Task.Changes...)
+		}
+	}
+	facts = slices.DeleteFunc(facts, func(f schemas.TaskFact) bool { return !ofSession(f) })
 	slices.SortFunc(facts, func(a, b schemas.TaskFact) int {
 		return cmp.Or(cmp.Compare(a.Task.FirstSeen, b.Task.FirstSeen), cmp.Compare(a.SessionId, b.SessionId))
 	})
@@ -32,6 +43,10 @@ func combine(facts []schemas.TaskFact, now int64) *combination {
 	}
 	c.who(facts)
 	c.lineage(facts)
+	c.Changes = changes
+	slices.SortFunc(c.Changes, func(a, b schemas.TaskChange) int {
+		return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.ChangeId, b.ChangeId))
+	})
 	return c
 }
 
@@ -211,6 +226,9 @@ func (c *combination) task() schemas.Task {
 	c.Parts, d.Files = cutParts(c.Parts, maxParts), cutFiles(d.Files, maxFiles)
 	sumParts(&c.Task)
 	c.judge()
+	if n := len(c.Changes); n > maxChanges {
+		c.Changes, c.MoreChanges = c.Changes[:maxChanges], int64(n-maxChanges)
+	}
 	c.Cap()
 	fit(&c.Task, func() int { return len(c.AppendAvro(nil)) })
 	return c.Task

@@ -150,7 +150,9 @@ func (c *contribution) add(r *schemas.Enriched) {
 			t.Did.Pushes++
 		}
 	case schemas.KindPullRequest:
-		c.pulls[hash(cmp.Or(r.ChangeId, r.FactKey.String()))] = true
+		if schemas.MadePullRequest(r.Detail) {
+			c.pulls[hash(cmp.Or(r.ChangeId, r.FactKey.String()))] = true
+		}
 	}
 }
 

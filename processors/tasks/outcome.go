@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flightlog/flightlog/schemas"
@@ -20,9 +21,17 @@ type rule struct {
 	holds   func(c *combination) (keys []schemas.Id, holds bool)
 }
 
-// rules of the outcome: the first that holds. Those of the forge (merged,
-// reverted) will come before them.
+// clocks is how far the clocks of a forge and a laptop may be apart.
+const clocks = 5 * time.Minute
+
+// rules of the outcome: the first that holds.
 var rules = []rule{
+	{schemas.TaskOutcomeReverted, "what landed last was taken back, and no file was changed since", func(c *combination) ([]schemas.Id, bool) {
+		return c.landed(schemas.ChangeStateReverted)
+	}},
+	{schemas.TaskOutcomeMerged, "its last change is on the target branch, and no file was changed since", func(c *combination) ([]schemas.Id, bool) {
+		return c.landed(schemas.ChangeStateMerged)
+	}},
 	{schemas.TaskOutcomeOpen, "no prompt has given the agent work", func(c *combination) ([]schemas.Id, bool) {
 		return nil, c.last == nil
 	}},
@@ -77,6 +86,27 @@ func (c *combination) judge() {
 	c.MergeReady = c.TaskOutcome == schemas.TaskOutcomeCompleted && c.Did.LastTestOutcome == schemas.TestOutcomePassed &&
 		!c.Did.EditsAfterTest && c.commit != nil && c.commit.CommittedAt >= c.editedAt
 }
+
+// landed tells whether the last change that landed stands so: of pull requests, or
+// else of commits that were pushed without one.
+func (c *combination) landed(state schemas.ChangeState) (keys []schemas.Id, holds bool) {
+	var last *schemas.TaskChange // they are in order, the last first
+	for i := range c.Changes {
+		change := &c.Changes[i]
+		if change.State != schemas.ChangeStateMerged && change.State != schemas.ChangeStateReverted {
+			continue
+		}
+		if last == nil || !isPull(last) && isPull(change) {
+			last = change
+		}
+	}
+	if last == nil || last.State != state || c.editedAt > last.At+clocks.Microseconds() {
+		return nil, false
+	}
+	return last.Evidence, true
+}
+
+func isPull(c *schemas.TaskChange) bool { return strings.Contains(c.ChangeId, "#") }
 
 func (c *combination) silent(d time.Duration) bool { return c.now-c.LastSeen >= d.Microseconds() }
 

@@ -44,7 +44,8 @@ func (n *Node) Cost() int64 {
 
 // Path is the path of a task as a tree: sessions, prompts, the requests of each,
 // the calls that a request asked for, and what a call did. A subagent stands
-// under the call that started it, tries of one intent under the last of them.
+// under the call that started it, tries of one intent under the last of them, and
+// what the forge tells beside the sessions.
 // Rows are the state of the task's facts; every row is in the tree once,
 // whatever its links lead to. It is a function of the set of rows.
 func Path(rows []*schemas.Enriched) *Node {
@@ -52,6 +53,8 @@ func Path(rows []*schemas.Enriched) *Node {
 	for _, r := range rows {
 		sessions[r.SessionId] = append(sessions[r.SessionId], r)
 	}
+	forge := sessions[""]
+	delete(sessions, "")
 	var facts []schemas.TaskFact
 	for _, rows := range sessions {
 		facts = append(facts, Contribute(rows, nil))
@@ -70,6 +73,9 @@ func Path(rows []*schemas.Enriched) *Node {
 			}
 		}
 		root.Children = append(root.Children, n)
+	}
+	for _, r := range forge {
+		root.Children = append(root.Children, nodeOf(r))
 	}
 	root.sort()
 	return root
@@ -230,8 +236,12 @@ func nodeOf(r *schemas.Enriched) *Node {
 		n.Title = r.DiffStats
 	case schemas.KindCommit:
 		n.Title = r.CommitId
-	case schemas.KindPullRequest:
+	case schemas.KindPullRequest, schemas.KindForgePullRequest:
 		n.Title = words(r.ChangeId, r.Detail)
+	case schemas.KindForgePush:
+		n.Title = words(r.Branch, r.CommitId)
+	case schemas.KindCheckRun, schemas.KindDeployment:
+		n.Title = words(r.Detail, r.CommitId)
 	case schemas.KindSubagent:
 		n.Title = words(r.Detail, r.AgentRunId)
 	case schemas.KindConfigChange:

@@ -78,6 +78,9 @@ func (s *State) of(w work) (rows []*schemas.Enriched) {
 // Contributions are those of all sessions to all tasks, in no order.
 func (s *State) Contributions() (facts []schemas.TaskFact) {
 	for w := range s.works {
+		if w.session == "" {
+			continue // what the forge tells is of changes
+		}
 		if rows := s.of(w); len(rows) > 0 {
 			facts = append(facts, Contribute(rows, s.end(rows[0])))
 		}

@@ -99,10 +99,10 @@ type message struct {
 	segments []schemas.Segment
 }
 
-func openInput(ctx context.Context, b broker.Broker, partition int) (*input, error) {
+func openInput(ctx context.Context, b broker.Broker, topic string, partition int) (*input, error) {
 	in := &input{producers: map[sequence]*numbers{}}
 	for i, of := range [...]schemas.Lane{schemas.LaneCritical, schemas.LaneNormal} {
-		l := &lane{lane: of, follower: follower{broker: b, log: broker.Log{Topic: broker.Events, Partition: partition, Lane: of}}}
+		l := &lane{lane: of, follower: follower{broker: b, log: broker.Log{Topic: topic, Partition: partition, Lane: of}}}
 		in.lanes[i] = l
 		var err error
 		if l.end, err = b.End(ctx, l.log); err != nil {
@@ -144,7 +144,7 @@ func (in *input) peek(ctx context.Context, l *lane) (*message, error) {
 }
 
 // readMessage counts the records of a message as the engine does: those of a
-// frame, else one.
+// frame of events, else one.
 func readMessage(m broker.Message) *message {
 	read := &message{Message: m, records: 1}
 	fingerprint, _ := schemas.MessageFingerprint(m.Payload)

@@ -73,6 +73,8 @@ type Report struct {
 	// by kind.
 	Violations []Violation    `json:"violations,omitempty"`
 	Counts     map[Kind]int64 `json:"counts,omitempty"`
+	// Others are the reports of the processors that read what this one says.
+	Others []*Report `json:"others,omitempty"`
 }
 
 // Partition is what was read of one partition.
@@ -136,12 +138,15 @@ type Producer struct {
 }
 
 // Clean tells that there are no violations.
-func (r *Report) Clean() bool { return len(r.Counts) == 0 }
+func (r *Report) Clean() bool { return r.Total() == 0 }
 
 // Total is the number of violations.
 func (r *Report) Total() (n int64) {
 	for _, count := range r.Counts {
 		n += count
+	}
+	for _, o := range r.Others {
+		n += o.Total()
 	}
 	return n
 }
@@ -190,6 +195,19 @@ func (r *Report) compareVersions() {
 
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
+	err := r.writeText(w)
+	for _, o := range r.Others {
+		if err == nil {
+			_, err = fmt.Fprintln(w)
+		}
+		if err == nil {
+			err = o.writeText(w)
+		}
+	}
+	return err
+}
+
+func (r *Report) writeText(w io.Writer) error {
 	t := &text{w: w}
 	t.line("processor %s, generation %d, installation %s", r.Processor, r.Generation, r.Installation)
 	t.line("")

@@ -11,6 +11,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ import (
 type Options struct {
 	// Processor whose commits are read.
 	Processor string
+	// Input is the topic that it reads; events if empty.
+	Input string
 	// Folds are the processor by the version of its fold, for check A. Commits
 	// of other versions are taken as they are; without any, check A is left out.
 	Folds map[int64]engine.Processor
@@ -229,14 +232,14 @@ func (p *partition) open(ctx context.Context) error {
 	} else if err != nil && !errors.Is(err, broker.ErrLost) {
 		return err
 	}
-	for _, of := range rowLogs(p.number) {
+	for _, of := range p.rowLogs() {
 		if err := p.follow(ctx, of); err != nil {
 			return err
 		}
 	}
 	enriched := p.topics[broker.Log{Topic: broker.Enriched, Partition: p.number}]
 	p.facts = facts{known: map[schemas.Id]standing{}, whole: enriched.whole, generation: p.broker.Generation()}
-	p.input, err = openInput(ctx, p.broker, p.number)
+	p.input, err = openInput(ctx, p.broker, cmp.Or(p.Input, broker.Events), p.number)
 	return err
 }
 
@@ -247,6 +250,20 @@ func rowLogs(partition int) []broker.Log {
 		logs = append(logs, broker.Log{Topic: topic, Partition: partition})
 	}
 	return append(logs, broker.Log{Topic: broker.Findings, Partition: partition, Lane: schemas.LaneCritical})
+}
+
+// rowLogs are the logs that this partition may have said rows for: its own, and
+// all of the topics that lead to other processors.
+func (p *partition) rowLogs() []broker.Log {
+	logs := rowLogs(p.number)
+	for _, topic := range [...]string{broker.TaskFacts, broker.SpendDeltas, broker.ChangeFacts} {
+		for q := range p.partitions {
+			if q != p.number {
+				logs = append(logs, broker.Log{Topic: topic, Partition: q})
+			}
+		}
+	}
+	return logs
 }
 
 // commit verifies the commit that comes next.

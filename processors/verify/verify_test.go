@@ -456,7 +456,7 @@ func newTogether(t *testing.T, b broker.Broker) *together {
 	for p := range partitions {
 		if err := b.History(t.Context(), "sessions", p, func(c *schemas.Commit) error {
 			for _, out := range c.Outputs {
-				of := broker.Log{Topic: out.Topic, Partition: p}
+				of := broker.Log{Topic: out.Topic, Partition: int(out.Partition), Lane: out.Lane}
 				for _, row := range out.Rows {
 					h := schemas.RowHeader{Processor: "sessions", SourcePartition: int64(p), Generation: 1, FirstCommit: c.CommitNumber,
 						LastCommit: c.CommitNumber, PreviousCommit: out.Previous, CommitHash: c.Hash, Watermark: c.Watermark}

@@ -303,7 +303,7 @@ func (m *Maker) git(s *Scene, c *Call, r *response) error {
 			e := m.artifact(s, c, schemas.KindPullRequest)
 			e.Body.Artifact.ChangeId = change
 			e.Body.Artifact.Operation = pr.Get("action").Str
-			return m.Emit(change)
+			return m.Emit(schemas.PullRequestFact(change, e.Body.Artifact.Operation))
 		}
 	}
 	return nil

@@ -70,7 +70,8 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 		Skill: strings.Clone(s.Skill), Request: strings.Clone(s.Request), place: m.Place(s),
 	}
 	if arguments.Exists() {
-		c.hash, c.length = m.canonical(arguments)
+		text := m.canonicalText(arguments)
+		c.hash, c.length = extraction.ArgumentsHash(name, text), schemas.SomeLong(int64(len(text)))
 	}
 	target := ""
 	switch name {
@@ -111,13 +112,6 @@ func (m *Maker) NewCall(s *Scene, id, name string, arguments gjson.Result) *Call
 		c.tamper = extraction.TestTamperOf(c.target, arguments.Get("old_string").Str, arguments.Get("new_string").Str)
 	}
 	return c
-}
-
-// canonical is the hash and the length of a value's canonical JSON, which two
-// witnesses share whatever the order of its keys (contract §2.4).
-func (m *Maker) canonical(v gjson.Result) (string, schemas.OptLong) {
-	b := m.canonicalText(v)
-	return schemas.TextHash(b), schemas.SomeLong(int64(len(b)))
 }
 
 // canonicalText is a value's canonical JSON, good until the next call.

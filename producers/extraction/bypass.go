@@ -37,7 +37,7 @@ func (sh *shell) bypasses(called string, args []word) bool {
 	default:
 		return false
 	}
-	sh.name("permission_bypass", name, false)
+	sh.name("permission_bypass", name, 0)
 	return true
 }
 

@@ -38,6 +38,8 @@ func (sh *shell) run(args []word) {
 	if sh.bypasses(called.text, args) {
 		return
 	}
+	sh.carry(name, args)
+	sh.packages(name, args)
 	if by := sh.fromNetwork(called); by != "" {
 		sh.networkInstall(by, sourceScript)
 	}
@@ -45,14 +47,14 @@ func (sh *shell) run(args []word) {
 	case "":
 	case "cd", "pushd", "popd":
 		sh.changeFolder(name, args)
-		sh.name("other", name, false)
+		sh.name("other", name, 0)
 	case "eval":
 		sh.evaluate(args)
 	case "source", ".":
 		if len(args) > 0 && sh.fromNetwork(args[0]) != "" {
 			sh.networkInstall(sh.fromNetwork(args[0]), sourceScript)
 		}
-		sh.name("interpreter", "source", false)
+		sh.name("interpreter", "source", 0)
 	case "find":
 		sh.find(args)
 	case "bash", "sh":
@@ -134,8 +136,11 @@ func (sh *shell) program(name, path string, args []word) {
 	case name == "node" && hasOption(args, "--test", 0):
 		class = "test"
 	}
-	if class == "test" && runsNone(args) {
+	if class == "test" && (runsNone(args) || runners[name] && onlyPrints(name, args)) {
 		class = "read"
+	}
+	if target == "go test" && hasWord(rest, "-c") && class == "test" {
+		class = "build"
 	}
 	source := ""
 	if sub.adds {
@@ -155,11 +160,30 @@ func (sh *shell) program(name, path string, args []word) {
 	case name == "curl" || name == "wget":
 		sh.fetches = name
 	}
-	sh.name(class, target, telling[target])
+	weight := telling[target]
+	if turnedOn(args, "--dry-run", "--help", "-help", "-h") && !hasWord(args, "--dry-run=none") || target == "git push" && hasOption(rest, "--dry-run", 'n') {
+		weight = 0
+	}
+	sh.name(class, target, weight)
 }
 
-// telling are the commands that tell more of a line than others of their class.
-var telling = map[string]bool{"git commit": true, "git push": true, "gh pr create": true, "gh pr merge": true}
+// telling are the commands that tell more of a line than others of their class:
+// commits, pushes and pull requests, of which the first names the line, and
+// still more releases and changes of infrastructure, of which the last does.
+var telling = func() map[string]int {
+	weights := map[string]int{"git commit": 1, "git push": 1, "gh pr create": 1, "gh pr merge": 1}
+	for _, target := range []string{"gh release create",
+		"terraform apply", "terraform destroy", "tofu apply", "tofu destroy", "terragrunt apply", "terragrunt destroy",
+		"pulumi up", "pulumi destroy", "helm install", "helm upgrade", "helm uninstall", "helm rollback", "helm push",
+		"kubectl apply", "kubectl create", "kubectl delete", "kubectl drain", "kubectl patch", "kubectl replace",
+		"kubectl scale", "kubectl set", "skaffold deploy", "skaffold run", "fly deploy", "vercel deploy", "netlify deploy",
+		"wrangler deploy", "wrangler publish", "docker push", "docker compose push", "podman push", "nerdctl push",
+		"npm publish", "pnpm publish", "yarn publish", "bun publish", "cargo publish", "poetry publish", "uv publish",
+		"hatch publish", "gem push", "deno publish", "lerna publish"} {
+		weights[target] = 2
+	}
+	return weights
+}()
 
 // unknown names the line by a program that is not in the table: a script by
 // what it is called.
@@ -172,7 +196,7 @@ func (sh *shell) unknown(name, path string, args []word) {
 		}
 	}
 	sh.facts.Test = sh.facts.Test || class == "test"
-	sh.name(class, name, false)
+	sh.name(class, name, 0)
 }
 
 // changeFolder follows cd. A folder that is not known makes paths stay as they
@@ -215,7 +239,7 @@ func (sh *shell) find(args []word) {
 			sh.run(called)
 		}
 	}
-	sh.name(class, "find", false)
+	sh.name(class, "find", 0)
 }
 
 // findSubcommand is the first operand, if it is one of the known subcommands.
@@ -247,7 +271,7 @@ var runners = set("make gmake just task rake invoke gradle mvn ant sbt lein nx t
 // kindOfTargets is the class of the targets that a runner is given, the most
 // telling one, and the runner's name with that target if it is a common one.
 func kindOfTargets(name, target, class string, args []word) (string, string) {
-	for _, arg := range operands(args, "-C -f -j -p -P -pl --file --project-dir") {
+	for _, arg := range operands(args, "-C -f -j -p -P -pl -x --exclude-task --file --project-dir") {
 		kind := kindOfScript(arg.text)
 		if arg.text == "check" || arg.text == "verify" {
 			kind = "test"
@@ -285,9 +309,32 @@ func runsNone(args []word) bool {
 		switch arg.text {
 		case "--help", "-h", "--version", "--no-run", "--collect-only", "--co", "--listTests", "--list", "-list",
 			"--list-tests", "--dry-run", "--showConfig", "--init", "--fixtures", "-DskipTests", "-DskipTests=true",
-			"-Dmaven.test.skip=true":
+			"-Dmaven.test.skip=true", "--markers", "--setup-plan":
 			return true
 		}
+		if strings.HasPrefix(arg.text, "-list=") {
+			return true
+		}
+	}
+	return false
+}
+
+// onlyPrints tells a runner that prints what it would do.
+func onlyPrints(name string, args []word) bool {
+	switch name {
+	case "make", "gmake":
+		for _, arg := range args {
+			// Other letters take a value that may hold an n: -Cnode.
+			if letters, ok := strings.CutPrefix(arg.text, "-"); ok && letters != "" && strings.Trim(letters, "nksBe") == "" &&
+				strings.Contains(letters, "n") {
+				return true
+			}
+		}
+		return hasWord(args, "--just-print") || hasWord(args, "--recon")
+	case "just", "ninja", "rake":
+		return hasWord(args, "-n")
+	case "gradle":
+		return hasWord(args, "-m")
 	}
 	return false
 }

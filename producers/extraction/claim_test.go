@@ -9,6 +9,13 @@ import (
 // claims are final messages, by what they claim.
 var claims = map[string][]string{
 	"tests_pass": {
+		"The lint step failed again, so I fixed it. All tests pass.",
+		"It failed again, so I fixed the mock. All tests pass now.",
+		"The suite had two failures at first; now all tests pass.",
+		"The first run shows 2 failures. I fixed them and all tests pass.",
+		"The tests pass. The build still fails.",
+		"All 12 tests pass. Coverage reports 2 failing thresholds.",
+		"This passes the test suite in 3 seconds.",
 		"The \"rounds half cents\" test and the \"tax\" test pass.",
 		"The suite prints \"done\". All tests pass.",
 		"`tsc` passes, and `npm test`, which runs 12 tests, passes.",
@@ -168,6 +175,11 @@ var claims = map[string][]string{
 		"Done — tests are green, the branch is pushed.",
 	},
 	"tests_fail": {
+		"The suite passes, but it shows two failures on Windows.",
+		"The unit tests pass. The e2e run gives 3 failed.",
+		"The tests pass here. CI has two failures.",
+		"The new test passes. The old one failed again.",
+		"The new test passes. The old ones still fail.",
 		"The tests don't run clean: 2 tests fail.",
 		"Tests run: 12, Failures: 1, Errors: 0",
 		"Tests ❌ Lint ✅",
@@ -293,6 +305,8 @@ var claims = map[string][]string{
 		"I did not run the tests, so I do not know whether they pass.",
 	},
 	"": {
+		"It passes tests directories to jest.",
+		"The helper passes the test suite to the runner.",
 		"Step 3 (tests pass) is still open.",
 		`I wrote "All tests pass" in the changelog.`,
 		"I wrote “All tests pass” in the changelog.",
@@ -508,12 +522,24 @@ func TestClaimReadsBothEndsOfALongMessage(t *testing.T) {
 	}
 }
 
+// Four times the length takes about four times as long: the fastest of some runs
+// of each is compared, on a busy machine, too.
 func TestClaimTakesLinearTime(t *testing.T) {
+	fastest := func(part string, length int) (least time.Duration) {
+		text := "tests pass" + strings.Repeat(part, length/len(part))
+		for range 4 {
+			start := time.Now()
+			Claim(text)
+			if took := time.Since(start); least == 0 || took < least {
+				least = took
+			}
+		}
+		return least
+	}
 	for _, part := range []string{"test ", "tests pass, ", "not ", "all tests", "|tests\n", "- tests\n", "`", "**", "10 of ", "fail ", "tests and ", "✅", "'t", "run ", "passing ", "tests fail. "} {
-		start := time.Now()
-		Claim("tests pass" + strings.Repeat(part, mostClaim/len(part)))
-		if took := time.Since(start); took > 300*time.Millisecond {
-			t.Errorf("%q: %v", part, took)
+		whole, quarter := fastest(part, mostClaim), fastest(part, mostClaim/4)
+		if whole > 12*quarter && whole > 20*time.Millisecond {
+			t.Errorf("%q: %v, and %v for a quarter", part, whole, quarter)
 		}
 	}
 }

@@ -64,8 +64,10 @@ var (
 	hearsays = set("told apparently supposedly reportedly allegedly")
 	// places are where tests are run: on this branch.
 	places = set("branch run suite ci windows linux macos")
+	// reports come before how many tests failed.
+	reports = set("reports reported shows gives has")
 	// handed follow tests in what is given to something: passes the tests array.
-	handed     = set("to directory dir folder path paths file files array list object argument arguments flag option options filter pattern glob as into")
+	handed     = set("to directory directories dir folder path paths file files array list object argument arguments flag option options filter pattern glob as into")
 	parts      = set("most some only half nearly almost partially partly several few majority")
 	exceptions = set("except apart aside excluding besides")
 	repairs    = set("fix fixed fixes fixing resolve resolved resolves repair repaired address addressed addresses cause caused causes why reason")

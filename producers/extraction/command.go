@@ -188,7 +188,12 @@ func (sh *shell) statement(stmt *syntax.Stmt) {
 	defer func() { sh.redirected = outer }()
 	switch cmd := stmt.Cmd.(type) {
 	case *syntax.CallExpr:
-		sh.call(cmd)
+		before := sh.fetches
+		sh.fetches = ""
+		if sh.call(cmd); sh.fetches != "" {
+			sh.downloadInto(stmt.Redirs, sh.fetches)
+		}
+		sh.fetches = cmp.Or(sh.fetches, before)
 	case *syntax.BinaryCmd:
 		if cmd.Op == syntax.Pipe || cmd.Op == syntax.PipeAll {
 			sh.pipeline(cmd)
@@ -258,6 +263,8 @@ func (sh *shell) pipeline(cmd *syntax.BinaryCmd) {
 		sh.apart(func() { sh.statement(stages[i]) })
 		if loaded != "" && sh.runsInput != "" {
 			sh.networkInstall(loaded, sourceScript)
+		} else if loaded != "" {
+			sh.downloadInto(stages[i].Redirs, loaded)
 		}
 		runs = cmp.Or(runs, sh.runsInput)
 	}
@@ -365,16 +372,16 @@ func (sh *shell) resolve(name string) string {
 }
 
 // name lets the most telling command so far name the line. Of two of one class
-// the first does, unless only the later one is telling.
-func (sh *shell) name(class, target string, telling bool) {
-	rank := 2 * slices.Index(commandClasses, class)
-	if write := 2 * slices.Index(commandClasses, "write"); sh.redirected && rank < write {
-		class, rank = "write", write
+// that with the greater weight does; of two of weight 2 the last, else the first.
+func (sh *shell) name(class, target string, weight int) {
+	index := slices.Index(commandClasses, class)
+	if write := slices.Index(commandClasses, "write"); sh.redirected && index < write {
+		class, index = "write", write
 	}
-	if telling {
-		rank++
+	if weight == 2 && class == "package_manager" { // a publish tells as much as a push
+		index = slices.Index(commandClasses, "vcs")
 	}
-	if rank > sh.rank {
+	if rank := 3*index + weight; rank > sh.rank || rank == sh.rank && weight == 2 {
 		sh.rank, sh.facts.Class, sh.facts.Target = rank, class, target
 	}
 }

@@ -121,7 +121,7 @@ var protected = []struct {
 			buildspec.yaml cloudbuild.yml cloudbuild.yaml jenkinsfile codeowners .pre-commit-config.yaml
 			lefthook.yml lefthook.yaml`),
 		file: func(base string) bool {
-			return strings.HasPrefix(base, "jenkinsfile.") || strings.HasSuffix(base, ".jenkinsfile") ||
+			return variant(base, "jenkinsfile.") || strings.HasSuffix(base, ".jenkinsfile") ||
 				strings.HasSuffix(base, ".gitlab-ci.yml")
 		},
 		folders: []string{".github/workflows", ".ci", ".github/actions", ".gitlab/ci", ".circleci", ".buildkite",
@@ -183,6 +183,20 @@ func isInfrastructureFile(base string) bool {
 	}
 	compose := strings.HasPrefix(base, "docker-compose") || strings.HasPrefix(base, "compose.")
 	yaml := strings.HasSuffix(base, ".yml") || strings.HasSuffix(base, ".yaml")
-	return strings.HasPrefix(base, "dockerfile.") || strings.HasSuffix(base, ".tf.json") ||
+	return variant(base, "dockerfile.") || strings.HasSuffix(base, ".tf.json") ||
 		compose && yaml || strings.HasPrefix(base, "pulumi.") && yaml
+}
+
+// variant tells Dockerfile.dev, but not texts, sources and tests that are called
+// after such a file.
+func variant(base, prefix string) bool {
+	rest, ok := strings.CutPrefix(base, prefix)
+	if !ok || strings.HasPrefix(rest, "test.") || strings.HasPrefix(rest, "spec.") || strings.Contains(rest, ".test.") || strings.Contains(rest, ".spec.") {
+		return false
+	}
+	switch path.Ext(base) {
+	case ".md", ".mdx", ".markdown", ".rst", ".txt", ".adoc", ".html", ".log", ".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".snap":
+		return false
+	}
+	return true
 }

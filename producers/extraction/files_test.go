@@ -18,7 +18,7 @@ func TestFileTypeIsTheExtensionOrTheName(t *testing.T) {
 func TestProtectedPathsHaveTheirClass(t *testing.T) {
 	for class, paths := range map[string][]string{
 		ClassCI: {".github/workflows/ci.yml", ".github/actions/x/action.yml", ".gitlab-ci.yml", "ci/base.gitlab-ci.yml",
-			"Jenkinsfile", "Jenkinsfile.release", ".circleci/config.yml", "azure-pipelines.yml", "web/.travis.yml", ".husky/pre-commit",
+			"Jenkinsfile", "Jenkinsfile.release", "Jenkinsfile.groovy", ".circleci/config.yml", "azure-pipelines.yml", "web/.travis.yml", ".husky/pre-commit",
 			".git/hooks/pre-push", ".github/CODEOWNERS", ".pre-commit-config.yaml", ".buildkite/pipeline.yml"},
 		ClassAgentSettings: {".claude/settings.json", ".claude/settings.local.json", "~/.claude/settings.json",
 			".claude/hooks/deny.sh", ".mcp.json", "~/.claude.json", "/etc/claude-code/managed-settings.json",
@@ -26,13 +26,14 @@ func TestProtectedPathsHaveTheirClass(t *testing.T) {
 		ClassAgentInstructions: {"CLAUDE.md", "web/CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", ".cursorrules",
 			".claude/commands/fix.md", ".claude/skills/x/SKILL.md", ".cursor/rules/a.mdc", ".github/copilot-instructions.md"},
 		ClassLockFile: {"go.sum", "package-lock.json", "web/yarn.lock", "pnpm-lock.yaml", "Cargo.lock", "poetry.lock", "uv.lock"},
-		ClassInfrastructure: {"Dockerfile", "Dockerfile.dev", "api.dockerfile", "docker-compose.yml", "docker-compose.prod.yaml", "compose.yaml",
+		ClassInfrastructure: {"Dockerfile", "Dockerfile.dev", "Dockerfile.prod", "Dockerfile.test", "api.dockerfile", "api.Dockerfile", "docker-compose.yml", "docker-compose.prod.yaml", "compose.yaml",
 			"infra/main.tf", "prod.tfvars", "charts/web/values.yaml", "k8s/web.yaml", "deploy/kustomization.yaml", "terraform/x.hcl"},
 		ClassSecrets: {".env", ".env.production", "config/dev.env", "server.pem", "tls/server.key", "~/.ssh/id_rsa", "~/.ssh/config",
 			"id_ed25519", "~/.aws/credentials", ".netrc", ".npmrc", "k8s/secrets.yaml", "~/.kube/config", "service-account-prod.json"},
 		"": {"src/a.js", ".env.example", ".env.sample", "src/environment.ts", "docs/claude.txt", ".claude/todos/1.json", ".claude/plans/x.md",
 			"src/workflows/ci.yml", "github/workflows/ci.yml", "pkg/kubernetes/client.go", "src/infra/cache.ts", "lock.go", "src/hooks/use.ts",
-			"keys.go", "src/secrets.go", "id_rsa.pub", "Dockerfiles.md", "src/settings.json", "", "."},
+			"keys.go", "src/secrets.go", "id_rsa.pub", "Dockerfiles.md", "Dockerfile.md", "Dockerfile.log", "src/Dockerfile.ts", "Dockerfile.test.js",
+			"__snapshots__/Dockerfile.snap", "src/Jenkinsfile.test.groovy", "src/settings.json", "", "."},
 	} {
 		for _, path := range paths {
 			if got := ProtectedClass(path); got != class {

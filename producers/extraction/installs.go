@@ -45,6 +45,31 @@ func (sh *shell) installSource(program string, args []word) (source string) {
 	return source
 }
 
+// packages are installed by dpkg -i, rpm -i and the like from files, which run
+// their scripts as root.
+func (sh *shell) packages(name string, args []word) {
+	switch name {
+	case "dpkg":
+		if !hasOption(args, "--install", 'i') {
+			return
+		}
+	case "rpm":
+		if !hasOption(args, "--install", 'i') && !hasOption(args, "--upgrade", 'U') || hasOption(args, "--query", 'q') {
+			return
+		}
+	case "installer":
+	default:
+		return
+	}
+	for _, arg := range args {
+		if by := sh.fromNetwork(arg); by != "" {
+			sh.networkInstall(by, sourceScript)
+		} else if name == "rpm" && isAddress(name, arg.text) {
+			sh.networkInstall(name, sourceURL)
+		}
+	}
+}
+
 // addressed are options whose value is a package, or a list of them.
 var addressed = set("-r --requirement -c --constraint -e --editable --git")
 
@@ -73,5 +98,5 @@ func (sh *shell) networkInstall(target, source string) {
 	if old := sh.facts.InstallSource; old == "" || source == sourceScript || source == sourceURL && old == sourceRegistry {
 		sh.facts.InstallSource = source
 	}
-	sh.name("network_install", target, false)
+	sh.name("network_install", target, 0)
 }

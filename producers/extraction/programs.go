@@ -63,6 +63,10 @@ pipenv    package_manager  install:install+ lock run shell sync:install uninstal
 hatch     package_manager  build:build env fmt:format publish run shell test:test version
 conda     package_manager  activate create env info install:install+ list remove run search update
 mamba     package_manager  create env install:install+ list remove run search update
+rye       package_manager  add:install+ run sync:install test:test
+mise      package_manager  install:install run tasks use
+devbox    package_manager  install:install run shell
+coverage  interpreter  combine:read erase html:read report:read run xml:read
 gem       package_manager  build:build install:install+ list push search uninstall update
 bundle    package_manager  add:install+ check config exec install:install lock outdated show update
 composer  package_manager  create-project:install+ dump-autoload install:install outdated remove require:install+ run-script show test:test update validate:lint

@@ -23,7 +23,7 @@ func (sh *shell) runShell(name string, args []word) {
 	}
 	if !reads {
 		if !sh.runFile(name, args) {
-			sh.name("interpreter", name, false)
+			sh.name("interpreter", name, 0)
 		}
 		return
 	}
@@ -32,7 +32,7 @@ func (sh *shell) runShell(name string, args []word) {
 		sh.heredoc = ""
 		sh.apart(func() { sh.script(script) })
 	}
-	sh.name("interpreter", name, false)
+	sh.name("interpreter", name, 0)
 }
 
 // runText walks a script that stands in a word.
@@ -41,7 +41,7 @@ func (sh *shell) runText(name string, script word) {
 		sh.networkInstall(script.fetched, sourceScript)
 	}
 	sh.apart(func() { sh.script(script.text) })
-	sh.name("interpreter", name, false)
+	sh.name("interpreter", name, 0)
 }
 
 // evaluate walks the words of eval as the script that they make.
@@ -52,13 +52,13 @@ func (sh *shell) evaluate(args []word) {
 			sh.networkInstall(arg.fetched, sourceScript)
 		}
 		if !arg.known {
-			sh.name("interpreter", "eval", false)
+			sh.name("interpreter", "eval", 0)
 			return
 		}
 		script = append(script, arg.text)
 	}
 	sh.script(strings.Join(script, " "))
-	sh.name("interpreter", "eval", false)
+	sh.name("interpreter", "eval", 0)
 }
 
 // pythonModule is the program that python -m runs, where it is one of the
@@ -86,7 +86,11 @@ func (sh *shell) runFile(name string, args []word) bool {
 	for i, arg := range args {
 		if arg.known && len(arg.text) > 1 && arg.text[0] == '-' {
 			if arg.text[1] != '-' && strings.ContainsAny(arg.text, "ecpErR") {
-				return false // code on the command line
+				if i+1 < len(args) && args[i+1].whole { // code on the command line
+					sh.networkInstall(args[i+1].fetched, sourceScript)
+					return true
+				}
+				return false
 			}
 			continue
 		}
@@ -109,7 +113,7 @@ func (sh *shell) runFile(name string, args []word) bool {
 			return false
 		}
 		sh.facts.Test = sh.facts.Test || kind == "test"
-		sh.name(kind, name, false)
+		sh.name(kind, name, 0)
 		return true
 	}
 	if sh.runsInput == "" && !hasOption(args, "--version", 'v') && !hasOption(args, "--test", 0) {

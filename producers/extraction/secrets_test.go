@@ -294,3 +294,15 @@ func BenchmarkPlain(b *testing.B) {
 		Plain(text)
 	}
 }
+
+func TestASecretInQuotesThatStandInJSON(t *testing.T) {
+	key := "AIza" // and 35 letters and digits
+	for i := range 35 {
+		key += string("SyD7qPz0LkM3nVb8RtX1cW5hJg2QfE9aUo4i6YlNTwsB"[(i*17+5)%44])
+	}
+	for _, text := range []string{`{"new_string":"const key = \"` + key + `\""}`, `{"stdout":"key: '` + key + `'"}`, `{"stdout":"{\"key\":\"` + key + `\"}"}`} {
+		if got := SecretClassIn("src/a.js", []byte(text)); got != "gcp-api-key" {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+}

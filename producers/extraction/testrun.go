@@ -15,7 +15,7 @@ const mostOutput = 64 << 10
 // TestRun is the outcome of a test run by its output: the summaries of node,
 // TAP, jest, vitest, mocha, pytest, unittest, go, cargo, Maven, Gradle, JUnit,
 // rspec, minitest, phpunit, dotnet, ctest, ExUnit, XCTest, deno, bun, AVA,
-// Playwright, Flutter and ScalaTest. Several summaries add up. Of an output
+// Playwright, Flutter, ScalaTest, bazel and gotestsum. Several summaries add up. Of an output
 // over 64 KiB the end is read.
 //
 // The output wins over failed, the exit status: `npm test | tail` succeeds
@@ -211,6 +211,23 @@ var summaries = []summary{
 	{" test", regexp.MustCompile(`^(?:\d+ doctests?, )?(\d+) tests?, (\d+) failures?\b`), func(r *results, g []string) {
 		r.count(max(0, number(g[1])-number(g[2])), number(g[2]))
 	}},
+	// bazel, gotestsum
+	{"Executed ", regexp.MustCompile(`^Executed \d+ out of \d+ tests?: (.+)`), func(r *results, g []string) {
+		for _, part := range bazelPart.FindAllStringSubmatch(g[1], -1) {
+			switch {
+			case strings.HasPrefix(part[2], "pass"):
+				r.count(number(part[1]), 0)
+			case part[3] != "":
+				r.errored = true
+			default:
+				r.count(0, number(part[1]))
+			}
+		}
+	}},
+	{"DONE ", regexp.MustCompile(`^DONE (?:\d+ runs?, )?(\d+) tests?(?:, (\d+) skipped)?(?:, (\d+) failures?)?(?:, (\d+) errors?)?(?: in [\d.]+m?s)?$`), func(r *results, g []string) {
+		r.count(max(0, number(g[1])-number(g[2])-number(g[3])), number(g[3]))
+		r.errored = r.errored || number(g[4]) > 0
+	}},
 	// XCTest
 	{"Executed ", regexp.MustCompile(`^\s*Executed (\d+) tests?, with (\d+) failures?`), func(r *results, g []string) {
 		r.xcode, r.xcodeRed = true, number(g[2])
@@ -270,6 +287,9 @@ func (r *results) line(text string) {
 		}
 	}
 }
+
+// bazelPart is 1 test passes, 2 tests pass, 1 fails locally, 1 fails to build.
+var bazelPart = regexp.MustCompile(`(\d+) (?:tests? )?(pass(?:es)?|fails?)( to build)?\b`)
 
 var pair = regexp.MustCompile(`(\d+) (\w+)`)
 

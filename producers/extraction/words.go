@@ -12,6 +12,7 @@ type word struct {
 	text    string
 	known   bool   // it is a literal; text is empty else
 	fetched string // the program in a substitution that loads something from the network
+	whole   bool   // that substitution is all of it
 }
 
 // word expands a word as far as its text tells, and walks the commands that
@@ -25,9 +26,23 @@ func (sh *shell) word(w *syntax.Word) word {
 		e.part(part, false, i == 0)
 	}
 	if !e.known {
-		return word{fetched: e.fetched}
+		return word{fetched: e.fetched, whole: e.fetched != "" && onePart(w.Parts)}
 	}
 	return word{text: e.text.String(), known: true, fetched: e.fetched}
+}
+
+// onePart tells a word that is nothing but one substitution, quoted or not.
+func onePart(parts []syntax.WordPart) bool {
+	if len(parts) != 1 {
+		return false
+	}
+	switch part := parts[0].(type) {
+	case *syntax.DblQuoted:
+		return onePart(part.Parts)
+	case *syntax.CmdSubst:
+		return true
+	}
+	return false
 }
 
 type expansion struct {

@@ -1,6 +1,10 @@
 package extraction
 
-import "strings"
+import (
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+)
 
 // writesOf notes the files that a program writes to by its operands.
 func (sh *shell) writesOf(name string, args []word) {
@@ -186,7 +190,7 @@ func (sh *shell) edits(name string, args []word, valued, script string) {
 	}
 	if inPlace {
 		sh.writeAll(files, "update")
-		sh.name("write", name, false)
+		sh.name("write", name, 0)
 	}
 }
 
@@ -209,7 +213,9 @@ func (sh *shell) gitWrites(args []word) {
 			}
 		}
 	case "restore":
-		sh.writeAll(operands(rest, "-s --source --pathspec-from-file"), "update")
+		if !hasOption(rest, "--staged", 'S') || hasOption(rest, "--worktree", 'W') {
+			sh.writeAll(operands(rest, "-s --source --pathspec-from-file"), "update")
+		}
 	case "rm":
 		if !hasOption(rest, "--cached", 0) {
 			sh.deletes(operands(rest, "--pathspec-from-file"))
@@ -224,12 +230,59 @@ func (sh *shell) gitWrites(args []word) {
 // download notes the file that curl or wget writes to, which may be run later.
 func (sh *shell) download(name string, args []word, short, long string) {
 	file, ok := option(args, short, long)
+	if !ok {
+		sh.downloadByName(name, args)
+	}
 	if !ok || !file.known || file.text == "-" || file.text == "" {
 		return
 	}
 	sh.write(file, "unknown")
 	sh.fetched[sh.resolve(file.text)] = name
 	sh.fetches = ""
+}
+
+// downloadByName notes the files that curl -O and wget name after their
+// addresses. They are no writes, since wget may choose another name.
+func (sh *shell) downloadByName(name string, args []word) {
+	folder, given := option(args, "-P", "--directory-prefix")
+	if name == "curl" {
+		if !hasOption(args, "--remote-name", 'O') && !hasOption(args, "--remote-name-all", 0) {
+			return
+		}
+		folder, given = option(args, "--output-dir", "--output-dir")
+		sh.fetches = ""
+	} else if hasOption(args, "--output-document", 'O') {
+		return
+	}
+	for _, arg := range args {
+		address, _, _ := strings.Cut(arg.text, "?")
+		file := address[strings.LastIndexByte(address, '/')+1:]
+		if !strings.Contains(address, "://") || file == "" || strings.HasPrefix(address, "-") {
+			continue
+		}
+		if given && folder.text != "" {
+			file = strings.TrimRight(folder.text, "/") + "/" + file
+		}
+		sh.fetched[sh.resolve(file)] = name
+	}
+}
+
+// downloadInto notes the files that the output of a program that loads
+// something from the network is redirected to.
+func (sh *shell) downloadInto(redirects []*syntax.Redirect, by string) {
+	for _, redirect := range redirects {
+		switch redirect.Op {
+		case syntax.RdrOut, syntax.RdrClob, syntax.RdrAll, syntax.RdrAllClob:
+		default:
+			continue
+		}
+		if redirect.N != nil && redirect.N.Value != "1" {
+			continue
+		}
+		if file := sh.word(redirect.Word); file.known && file.text != "" && !device(file.text) {
+			sh.fetched[sh.resolve(file.text)] = by
+		}
+	}
 }
 
 // patches notes the files that a patch changes, in the form of diff -u or of

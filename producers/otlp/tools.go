@@ -150,7 +150,7 @@ func (r *Reader) toolResult(rec *record) {
 	b.ArgumentsLength = rec.count("tool_input_size_bytes")
 	b.ResultLength = rec.count("tool_result_size_bytes")
 	if whole := c.arguments(b.ArgumentsLength); whole != nil { // as hooks and transcripts count them
-		b.ArgumentsHash = schemas.TextHash(whole)
+		b.ArgumentsHash = extraction.ArgumentsHash(c.tool, whole)
 		b.ArgumentsLength = schemas.SomeLong(int64(len(whole)))
 	}
 	b.ApprovalDecision = rec.text("decision_type")

@@ -99,6 +99,11 @@ func (c *scrubber) artifact(b *schemas.ArtifactBody) {
 	c.text(&b.CommitId)
 	c.text(&b.ChangeId)
 	c.text(&b.TestTamper)
+	c.text(&b.PatchId)
+	c.text(&b.TargetBranch)
+	c.text(&b.MergeCommitId)
+	c.text(&b.Reverts)
+	c.text(&b.Name)
 }
 
 func (c *scrubber) deadLetter(d *schemas.DeadLetter) {

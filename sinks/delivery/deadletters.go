@@ -91,6 +91,10 @@ func (s *sender) letter(b *Batch, i int, reason, detail string) (*schemas.DeadLe
 		d.Org, d.SessionId = row.Enriched.Org, row.Enriched.SessionId
 	case row.Finding != nil:
 		d.Org, d.SessionId = row.Finding.Org, row.Finding.SessionId
+	case row.Task != nil:
+		d.Org = row.Task.Org
+	case row.Spend != nil:
+		d.Org = row.Spend.Org
 	case SourceTopic(row.DeadLetter) == broker.DeadLetters:
 		return nil, nil
 	}

@@ -298,7 +298,7 @@ func newWorker(c Config) *worker {
 
 // lanes of a topic.
 func lanes(topic string) []schemas.Lane {
-	if topic == broker.Findings {
+	if broker.TwoLanes(topic) {
 		return []schemas.Lane{schemas.LaneCritical, schemas.LaneNormal}
 	}
 	return []schemas.Lane{schemas.LaneNormal}

@@ -300,12 +300,23 @@ func TestADownStoreHoldsReadingBackAndSaysSo(t *testing.T) {
 }
 
 func TestADeadLetterHoldsItsRowAndNamesItsPlace(t *testing.T) {
+	for _, topic := range delivery.Topics {
+		if topic != broker.DeadLetters { // TestADeadLetterThatCannotBeStoredMakesOneAndThatMakesNone
+			log := broker.Log{Topic: topic, Partition: 1}
+			if broker.TwoLanes(topic) {
+				log.Lane = schemas.LaneCritical
+			}
+			t.Run(topic, func(t *testing.T) { deadLetterHoldsItsRow(t, log) })
+		}
+	}
+}
+
+func deadLetterHoldsItsRow(t *testing.T, log broker.Log) {
 	b, s := newBroker(2), newStore()
 	f := newFeed(t, b)
-	log := broker.Log{Topic: broker.Findings, Partition: 1, Lane: schemas.LaneCritical}
 	ids := f.say(log, 3, morning)
 	s.poison[ids[1]] = delivery.Outcome{Class: delivery.Refused, Reason: "refused", Err: errors.New("status 400: no")}
-	w := run(t, b, s, func(c *delivery.Config) { c.Topics = []string{broker.Findings} })
+	w := run(t, b, s, func(c *delivery.Config) { c.Topics = []string{log.Topic} })
 	eventually(t, "there is a dead letter", func() bool { _, rows := letters(t, b); return slices.Equal(rows, ids[1:2]) })
 	if err := w.end(); err != nil {
 		t.Fatal(err)
@@ -324,11 +335,11 @@ func TestADeadLetterHoldsItsRowAndNamesItsPlace(t *testing.T) {
 	}
 	d := &found[0]
 	end, _ := b.End(t.Context(), log)
-	if d.Source != "findings/1/critical" || d.Position != fmt.Sprintf("%d/1", end) || d.Reason != "refused" || !strings.Contains(d.Detail, "400") {
+	if d.Source != log.String() || d.Position != fmt.Sprintf("%d/1", end) || d.Reason != "refused" || !strings.Contains(d.Detail, "400") {
 		t.Errorf("%+v", d)
 	}
 	topic, row, err := delivery.RowOf(d)
-	if err != nil || topic != broker.Findings || row.ID.String() != ids[1] {
+	if err != nil || topic != log.Topic || row.ID.String() != ids[1] {
 		t.Errorf("payload: %s %v %v", topic, row.ID, err)
 	}
 }
@@ -654,4 +665,34 @@ func metric(t *testing.T, registry *prometheus.Registry, name string) (sum float
 		}
 	}
 	return sum
+}
+
+func TestEveryPublicTopicIsReadWrittenAndTriedAgain(t *testing.T) {
+	var decoder delivery.Decoder
+	for i, topic := range delivery.Topics {
+		message := broker.AppendRows(nil, topic, &schemas.RowHeader{Processor: "p"}, [][]byte{row(topic, i+1, morning), row(topic, i+1, 0)})
+		header, rows, err := decoder.Decode(topic, broker.Message{Payload: message, AppendedAt: 77})
+		if err != nil || header.Processor != "p" || len(rows) != 2 {
+			t.Errorf("%s: %+v, %d rows, %v", topic, header, len(rows), err)
+			continue
+		}
+		if r := rows[0]; r.ID != id(i+1) || r.At != morning || rows[1].At != 77 {
+			t.Errorf("%s: the row %v of %d, and without a time of %d", topic, r.ID, r.At, rows[1].At)
+		}
+		if text := string(rows[0].AppendJSON(nil)); !strings.Contains(text, id(i+1).String()) {
+			t.Errorf("%s: as JSON %s", topic, text)
+		}
+		of, again, err := delivery.RowOf(&schemas.DeadLetter{Payload: rows[0].AppendMessage(nil)})
+		if err != nil || of != topic || again.ID != rows[0].ID || again.At != rows[0].At || string(again.AppendJSON(nil)) != string(rows[0].AppendJSON(nil)) {
+			t.Errorf("%s: out of a dead letter comes a row of %q, %+v (%v)", topic, of, again, err)
+		}
+		if _, undated, _ := delivery.RowOf(&schemas.DeadLetter{OccurredAt: 78, Payload: rows[1].AppendMessage(nil)}); undated.At != 78 {
+			t.Errorf("%s: out of a dead letter a row without a time is of %d", topic, undated.At)
+		}
+	}
+	for _, topic := range []string{broker.Closed, broker.TaskFacts, broker.SpendDeltas, broker.Events} {
+		if _, _, err := decoder.Decode(topic, broker.Message{}); err == nil {
+			t.Errorf("%s is read as a public topic", topic)
+		}
+	}
 }

@@ -9,19 +9,24 @@ import (
 )
 
 // Topics are the public topics that sinks load.
-var Topics = []string{broker.Enriched, broker.Findings, broker.DeadLetters}
+var Topics = []string{broker.Enriched, broker.Findings, broker.Tasks, broker.Spend, broker.DeadLetters}
 
 // Row is one row of a public topic, as its consumer's decoder holds it.
 type Row struct {
 	ID schemas.Id
-	// At is the row's time in µs since 1970, the same for all versions of a
-	// fact, so that a row and its retraction are found and expire together:
-	// occurred_at, of a finding first_seen; where that is not known the append
-	// time of the message.
+	// At is the row's time in µs since 1970, the same for a row and its
+	// retraction, so that they are found and expire together: occurred_at, of a
+	// finding or task first_seen, of spend pane_start; where that is not known the
+	// append time of the message. All versions of a fact have the same one, but
+	// for a task of which an earlier session came late: its next version begins
+	// earlier. The retraction stays beside the version that it takes back, for it
+	// repeats that row.
 	At int64
-	// Enriched, Finding or DeadLetter: the one that is set.
+	// Enriched, Finding, Task, Spend or DeadLetter: the one that is set.
 	Enriched   *schemas.Enriched
 	Finding    *schemas.Finding
+	Task       *schemas.Task
+	Spend      *schemas.Spend
 	DeadLetter *schemas.DeadLetter
 }
 
@@ -32,6 +37,10 @@ func (r *Row) AppendJSON(b []byte) []byte {
 		return r.Enriched.AppendJSON(b)
 	case r.Finding != nil:
 		return r.Finding.AppendJSON(b)
+	case r.Task != nil:
+		return r.Task.AppendJSON(b)
+	case r.Spend != nil:
+		return r.Spend.AppendJSON(b)
 	}
 	return r.DeadLetter.AppendJSON(b)
 }
@@ -43,6 +52,10 @@ func (r *Row) AppendMessage(b []byte) []byte {
 		return r.Enriched.AppendMessage(b)
 	case r.Finding != nil:
 		return r.Finding.AppendMessage(b)
+	case r.Task != nil:
+		return r.Task.AppendMessage(b)
+	case r.Spend != nil:
+		return r.Spend.AppendMessage(b)
 	}
 	return r.DeadLetter.AppendMessage(b)
 }
@@ -52,6 +65,8 @@ func (r *Row) AppendMessage(b []byte) []byte {
 type Decoder struct {
 	enriched    schemas.EnrichedFrame
 	findings    schemas.FindingFrame
+	tasks       schemas.TaskFrame
+	spend       schemas.SpendFrame
 	deadLetters schemas.DeadLetterFrame
 	rows        []Row
 }
@@ -78,6 +93,26 @@ func (d *Decoder) Decode(topic string, m broker.Message) (schemas.RowHeader, []R
 		for i := range f.Rows {
 			r := &f.Rows[i]
 			d.rows = append(d.rows, Row{ID: r.RowId, At: cmp.Or(r.FirstSeen, m.AppendedAt), Finding: r})
+		}
+		return f.Header, d.rows, nil
+	case broker.Tasks:
+		f := &d.tasks
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			return schemas.RowHeader{}, nil, err
+		}
+		for i := range f.Rows {
+			r := &f.Rows[i]
+			d.rows = append(d.rows, Row{ID: r.RowId, At: cmp.Or(r.FirstSeen, m.AppendedAt), Task: r})
+		}
+		return f.Header, d.rows, nil
+	case broker.Spend:
+		f := &d.spend
+		if err := f.DecodeMessage(m.Payload); err != nil {
+			return schemas.RowHeader{}, nil, err
+		}
+		for i := range f.Rows {
+			r := &f.Rows[i]
+			d.rows = append(d.rows, Row{ID: r.RowId, At: cmp.Or(r.PaneStart, m.AppendedAt), Spend: r})
 		}
 		return f.Header, d.rows, nil
 	case broker.DeadLetters:
@@ -107,6 +142,14 @@ func RowOf(d *schemas.DeadLetter) (topic string, row Row, err error) {
 		r := new(schemas.Finding)
 		err = r.DecodeMessage(d.Payload)
 		return broker.Findings, Row{ID: r.RowId, At: cmp.Or(r.FirstSeen, d.OccurredAt), Finding: r}, err
+	case "Task":
+		r := new(schemas.Task)
+		err = r.DecodeMessage(d.Payload)
+		return broker.Tasks, Row{ID: r.RowId, At: cmp.Or(r.FirstSeen, d.OccurredAt), Task: r}, err
+	case "Spend":
+		r := new(schemas.Spend)
+		err = r.DecodeMessage(d.Payload)
+		return broker.Spend, Row{ID: r.RowId, At: cmp.Or(r.PaneStart, d.OccurredAt), Spend: r}, err
 	case "DeadLetter":
 		r := new(schemas.DeadLetter)
 		err = r.DecodeMessage(d.Payload)

@@ -194,6 +194,12 @@ func row(topic string, n int, at int64) []byte {
 	case broker.Findings:
 		r := schemas.Finding{RowId: id(n), Sign: 1, FindingId: id(n), Version: 1, Generation: 1, Kind: "loop", Subject: "s", FirstSeen: at, LastSeen: at}
 		return r.AppendAvro(nil)
+	case broker.Tasks:
+		r := schemas.Task{RowId: id(n), Sign: 1, Version: 1, Generation: 1, TaskId: "FL-1", FirstSeen: at, LastSeen: at + 1, Org: "acme"}
+		return r.AppendAvro(nil)
+	case broker.Spend:
+		r := schemas.Spend{RowId: id(n), Sign: 1, Generation: 1, Dimension: schemas.SpendDimensionRepo, Value: "r", PaneStart: at, Org: "acme"}
+		return r.AppendAvro(nil)
 	case broker.DeadLetters:
 		r := schemas.DeadLetter{RowId: id(n), Generation: 1, Reason: "not_json", Source: "file", Position: "1", OccurredAt: at}
 		return r.AppendAvro(nil)

@@ -16,7 +16,7 @@ import (
 )
 
 // ArchiveTopics are the topics that an archive can hold.
-var ArchiveTopics = []string{broker.Events, broker.Enriched, broker.Findings, broker.DeadLetters}
+var ArchiveTopics = []string{broker.Events, broker.Enriched, broker.Findings, broker.Tasks, broker.Spend, broker.DeadLetters}
 
 // ArchiveName is the file by which the folder of an archive is known: its
 // checkpoint.
@@ -345,13 +345,17 @@ func (a *archive) Close() error {
 }
 
 // occurredAt is the time of a row that Rows goes by: occurred_at, of a finding
-// first_seen.
+// or a task first_seen, of spend pane_start.
 func occurredAt(r *delivery.Row) int64 {
 	switch {
 	case r.Enriched != nil:
 		return r.Enriched.OccurredAt
 	case r.Finding != nil:
 		return r.Finding.FirstSeen
+	case r.Task != nil:
+		return r.Task.FirstSeen
+	case r.Spend != nil:
+		return r.Spend.PaneStart
 	}
 	return r.DeadLetter.OccurredAt
 }
@@ -363,6 +367,10 @@ func appendRow(b []byte, r *delivery.Row) []byte {
 		return r.Enriched.AppendAvro(b)
 	case r.Finding != nil:
 		return r.Finding.AppendAvro(b)
+	case r.Task != nil:
+		return r.Task.AppendAvro(b)
+	case r.Spend != nil:
+		return r.Spend.AppendAvro(b)
 	}
 	return r.DeadLetter.AppendAvro(b)
 }

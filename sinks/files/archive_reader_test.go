@@ -35,6 +35,8 @@ func twoHours(t testing.TB) (*logs, string) {
 			b.say(t, enriched(0), 300+i)
 			b.say(t, findings(0, schemas.LaneNormal), 2)
 			b.say(t, deadLetters(0), 2)
+			b.say(t, broker.Log{Topic: broker.Tasks}, 2)
+			b.say(t, broker.Log{Topic: broker.Spend}, 2)
 		}
 	}
 	if err := archive(t, dir, b); err != nil {

@@ -90,6 +90,10 @@ func name(r *delivery.Row) string {
 		return r.Enriched.SessionId
 	case r.Finding != nil:
 		return r.Finding.Subject
+	case r.Task != nil:
+		return r.Task.TaskId
+	case r.Spend != nil:
+		return r.Spend.Value
 	}
 	return r.DeadLetter.Position
 }
@@ -153,6 +157,8 @@ func TestTheArchiveHoldsEachLogByHour(t *testing.T) {
 		b.say(t, findings(1, schemas.LaneNormal), 1)
 		b.say(t, findings(1, schemas.LaneCritical), 3)
 		b.say(t, deadLetters(0), 1)
+		b.say(t, broker.Log{Topic: broker.Tasks}, 2)
+		b.say(t, broker.Log{Topic: broker.Spend, Partition: 1}, 2)
 		tick := schemas.Control{Type: schemas.ControlTypeTick}
 		if _, err := b.Append(t.Context(), events(1), tick.AppendMessage(nil)); err != nil {
 			t.Fatal(err)
@@ -162,7 +168,7 @@ func TestTheArchiveHoldsEachLogByHour(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, name := range []string{"deadletters/0/", "enriched/0/", "enriched/1/", "events/0/", "findings/1/"} {
+	for _, name := range []string{"deadletters/0/", "enriched/0/", "enriched/1/", "events/0/", "findings/1/", "spend/1/", "tasks/0/"} {
 		lanes := []string{""}
 		if name == "events/0/" || name == "findings/1/" {
 			lanes = []string{"", ".critical"}
@@ -185,8 +191,26 @@ func TestTheArchiveHoldsEachLogByHour(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b.reads != 16 {
-		t.Errorf("%d messages were read, want 16", b.reads)
+	if b.reads != 20 {
+		t.Errorf("%d messages were read, want 20", b.reads)
+	}
+	for _, topic := range files.ArchiveTopics {
+		if _, ok := before[filepath.Join(topic, "index.ndjson")]; !ok {
+			t.Errorf("%s has no index", topic)
+		}
+		n := 0
+		count := func(*delivery.Row) error { n++; return nil }
+		if topic == broker.Events {
+			continue
+		}
+		// All of them occurred 7 s before their hour's minute.
+		for _, from := range []time.Duration{54 * time.Second, 53 * time.Second, 52 * time.Second} {
+			n = 0
+			first := time.UnixMicro(at(from))
+			if err := openArchive(t, dir).Rows(t.Context(), topic, first, first.Add(time.Second), count); err != nil || (n > 0) != (from == 53*time.Second) {
+				t.Errorf("%s has %d rows of the second from %v on (%v)", topic, n, from, err)
+			}
+		}
 	}
 	for name, text := range tree(t, dir) {
 		if name != "archive.json" && text != before[name] {

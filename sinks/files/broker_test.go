@@ -155,6 +155,20 @@ func (b *logs) sayFrame(t testing.TB, log broker.Log, header schemas.RowHeader, 
 			f.Rows = append(f.Rows, schemas.Finding{RowId: id, Subject: name, FirstSeen: b.at - 7e6})
 		}
 		payload = f.AppendMessage(nil)
+	case broker.Tasks:
+		f := schemas.TaskFrame{Header: header}
+		for range rows {
+			name, id := name()
+			f.Rows = append(f.Rows, schemas.Task{RowId: id, TaskId: name, FirstSeen: b.at - 7e6})
+		}
+		payload = f.AppendMessage(nil)
+	case broker.Spend:
+		f := schemas.SpendFrame{Header: header}
+		for range rows {
+			name, id := name()
+			f.Rows = append(f.Rows, schemas.Spend{RowId: id, Value: name, PaneStart: b.at - 7e6})
+		}
+		payload = f.AppendMessage(nil)
 	default:
 		f := schemas.EnrichedFrame{Header: header}
 		for range rows {

@@ -103,6 +103,36 @@ func TestEveryRowStandsInItsTopicsFileInTheOrderOfItsLog(t *testing.T) {
 	}
 }
 
+func TestAFolderOfTheReleaseBeforeGetsTheTopicsThatItLacks(t *testing.T) {
+	b, dir := newLogs(2), t.TempDir()
+	write := func(topics ...string) {
+		t.Helper()
+		s, err := files.New(dir, topics...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Drain(t.Context(), b), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.say(t, enriched(0), 2)
+	write(broker.Enriched, broker.Findings, broker.DeadLetters)
+	b.say(t, broker.Log{Topic: broker.Tasks, Partition: 1}, 2)
+	b.say(t, enriched(0), 1)
+	for range 2 {
+		write(delivery.Topics...)
+	}
+	b.say(t, broker.Log{Topic: broker.Spend}, 1)
+	b.say(t, broker.Log{Topic: broker.Tasks, Partition: 1}, 1)
+	write(delivery.Topics...)
+	for topic, want := range map[string]int{broker.Enriched: 3, broker.Findings: 0, broker.Tasks: 3, broker.Spend: 1, broker.DeadLetters: 0} {
+		text, err := os.ReadFile(filepath.Join(dir, topic+".ndjson"))
+		if n := strings.Count(string(text), "\n"); err != nil || n != want {
+			t.Errorf("%s: %d rows (%v), want %d", topic, n, err, want)
+		}
+	}
+}
+
 func TestASecondRunAddsNothingAndReadsNothing(t *testing.T) {
 	b, dir := newLogs(2), t.TempDir()
 	b.say(t, enriched(0), 2)

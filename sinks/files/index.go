@@ -33,7 +33,8 @@ type File struct {
 	Unreadable int64  `json:"unreadable,omitempty"`
 	Bytes      int64  `json:"bytes"`
 	SHA256     string `json:"sha256"` // of so many bytes, hex
-	// The first and the last occurred_at of its rows, of findings first_seen.
+	// The first and the last occurred_at of its rows; of findings and tasks
+	// first_seen, of spend pane_start.
 	FirstOccurredAt int64 `json:"first_occurred_at"`
 	LastOccurredAt  int64 `json:"last_occurred_at"`
 	FirstAppendedAt int64 `json:"first_appended_at"`

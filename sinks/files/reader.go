@@ -124,8 +124,8 @@ func (a *Archive) scan(topic string, each func(*File) error) error {
 }
 
 // Rows calls each with every row of a topic that occurred in [from, to), each
-// row_id once; a zero time is no bound. Findings occur when they were first
-// seen. The rows of a partition come in the order of its log, by source. A row
+// row_id once; a zero time is no bound. Findings and tasks occur when they were
+// first seen, spend when its pane begins. The rows of a partition come in the order of its log, by source. A row
 // is good until each returns. An error of each ends it at once.
 //
 // It reads one block of one file at a time. A file that is missing or damaged is

@@ -109,7 +109,7 @@ func logsOf(topics []string, partitions int) (logs []broker.Log) {
 	for _, topic := range topics {
 		for p := range partitions {
 			logs = append(logs, broker.Log{Topic: topic, Partition: p})
-			if topic == broker.Events || topic == broker.Findings {
+			if broker.TwoLanes(topic) {
 				logs = append(logs, broker.Log{Topic: topic, Partition: p, Lane: schemas.LaneCritical})
 			}
 		}

@@ -184,6 +184,10 @@ func (s *Sink) AppendRow(b []byte, topic string, row *delivery.Row) []byte {
 		b = row.Enriched.AppendJSON(b)
 	case row.Finding != nil:
 		b = appendFinding(b, row.Finding)
+	case row.Task != nil:
+		b = append(appendFlat(append(b, '{'), "", row.Task.AppendJSON(nil)), '}')
+	case row.Spend != nil:
+		b = row.Spend.AppendJSON(b)
 	default:
 		d := *row.DeadLetter
 		d.Payload = nil
@@ -214,6 +218,41 @@ func appendFinding(b []byte, f *schemas.Finding) []byte {
 		b = append(b, id.String()...)
 	}
 	return append(b, `"}`...)
+}
+
+// appendFlat writes the members of an object without its braces, as Columns has
+// them: the members of an object in it under both names, and a list as one text,
+// with a comma between ids and as JSON else.
+func appendFlat(b []byte, prefix string, object []byte) []byte {
+	gjson.ParseBytes(object).ForEach(func(key, value gjson.Result) bool {
+		name := prefix + key.Str
+		if value.IsObject() {
+			b = appendFlat(b, name+"_", []byte(value.Raw))
+			return true
+		}
+		if last := b[len(b)-1]; last != '{' {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), name...), `":`...)
+		if !value.IsArray() {
+			b = append(b, value.Raw...)
+			return true
+		}
+		text := value.Raw
+		if all := value.Array(); len(all) > 0 && all[0].Type == gjson.String {
+			text = ""
+			for i, one := range all {
+				if i > 0 {
+					text += ","
+				}
+				text += one.Str
+			}
+		}
+		quoted, _ := json.Marshal(text) // a string: it cannot fail
+		b = append(b, quoted...)
+		return true
+	})
+	return b
 }
 
 // withExtra moves the columns that the stream lacks into one.

@@ -2,6 +2,7 @@ package openobserve_test
 
 import (
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -38,8 +39,17 @@ func TestRowsAreFlatAndTyped(t *testing.T) {
 		FirstSeen: at, LastSeen: at + 5, Evidence: []schemas.Id{id(3), id(4)}, Sentence: "say \"it\"\n"}
 	letter := schemas.DeadLetter{RowId: id(5), Generation: 1, Reason: "not_json", Source: "a", Position: "1", OccurredAt: at, Payload: []byte("event")}
 	undated := schemas.DeadLetter{RowId: id(6), Generation: 1, Reason: "not_json", Source: "a", Position: "1"}
+	task := schemas.Task{RowId: id(7), Sign: -1, Version: 2, Generation: 1, TaskId: "FL-7", TaskOutcome: schemas.TaskOutcomeCompleted,
+		OutcomeEvidence: []schemas.Id{id(8), id(9)}, FirstSeen: at, LastSeen: at + 7, CostNanoUsd: 12,
+		Parts: []schemas.TaskPart{{Model: "opus \"5\"", CostNanoUsd: 12}}, Did: schemas.Did{Commits: 3, EditsAfterTest: true,
+			Files: []schemas.FilesOfType{{FileType: "go", Files: 2}}}, Edges: []schemas.TaskEdge{{To: "s2", Times: 1}}}
+	task.Did.LastTestAt = schemas.OptLong{Value: at + 6, Valid: true}
+	increment := schemas.Spend{RowId: id(10), Sign: 1, Generation: 1, Dimension: schemas.SpendDimensionRepo, Value: "example.org/a/repo",
+		PaneStart: at - 3, PaneSize: schemas.PaneSizeMinute, Stage: schemas.PaneStageEarly, CostNanoUsd: -5}
 	header := schemas.RowHeader{Processor: "p", Generation: 1}
 	for topic, rows := range map[string][][]byte{
+		broker.Tasks:       {task.AppendAvro(nil)},
+		broker.Spend:       {increment.AppendAvro(nil)},
 		broker.Findings:    {finding.AppendAvro(nil)},
 		broker.DeadLetters: {letter.AppendAvro(nil), undated.AppendAvro(nil)},
 	} {
@@ -49,7 +59,7 @@ func TestRowsAreFlatAndTyped(t *testing.T) {
 	}
 	w.say(time.UnixMicro(at))
 	w.settle()
-	for deadline := time.Now().Add(10 * time.Second); w.server.Count("flightlog_findings")+w.server.Count("flightlog_deadletters") < 3; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); w.server.Count("flightlog_findings")+w.server.Count("flightlog_tasks")+w.server.Count("flightlog_spend")+w.server.Count("flightlog_deadletters") < 5; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("rows are missing")
 		}
@@ -61,6 +71,23 @@ func TestRowsAreFlatAndTyped(t *testing.T) {
 	if got.Get("_timestamp").Int() != at || got.Get("evidence").Str != id(3).String()+","+id(4).String() || got.Get("sentence").Str != finding.Sentence ||
 		len(got.Get("batch_id").Str) != 32 || got.Get("sign").Raw != "1" {
 		t.Errorf("finding %s", got.Raw)
+	}
+	got = first(t, w, "flightlog_tasks")
+	for column, want := range map[string]string{"_timestamp": fmt.Sprint(at), "first_seen": fmt.Sprint(at), "sign": "-1", "task_outcome": `"completed"`,
+		"outcome_evidence": `"` + id(8).String() + "," + id(9).String() + `"`, "did_commits": "3", "did_edits_after_test": "true",
+		"did_last_test_at": fmt.Sprint(at + 6), "cost_nano_usd": "12", "did": ""} {
+		if got.Get(column).Raw != want {
+			t.Errorf("tasks.%s is %s, want %s", column, got.Get(column).Raw, want)
+		}
+	}
+	for column, want := range map[string]string{"did_files": "0.file_type=go", "parts": `0.model=opus "5"`, "edges": "0.to=s2"} {
+		if path, value, _ := strings.Cut(want, "="); gjson.Get(got.Get(column).Str, path).Str != value {
+			t.Errorf("tasks.%s is %s, want %s", column, got.Get(column).Raw, want)
+		}
+	}
+	got = first(t, w, "flightlog_spend")
+	if got.Get("_timestamp").Int() != at-3 || got.Get("cost_nano_usd").Raw != "-5" || got.Get("dimension").Str != "repo" || got.Get("stage").Str != "early" {
+		t.Errorf("spend %s", got.Raw)
 	}
 	for row := range w.server.Stored("flightlog_deadletters") {
 		r := gjson.ParseBytes(row)

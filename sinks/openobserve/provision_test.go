@@ -219,7 +219,8 @@ func TestProvisionMakesTypedStreamsAndADashboardAndThenNothing(t *testing.T) {
 	s := newSite(t, o2test.Config{})
 	var everything []string
 	for topic, fields := range map[string]string{broker.Enriched: "row_id fact_key task_id session_id batch_id",
-		broker.Findings: "row_id finding_id task_id session_id batch_id", broker.DeadLetters: "row_id session_id batch_id"} {
+		broker.Findings: "row_id finding_id task_id session_id batch_id", broker.DeadLetters: "row_id session_id batch_id",
+		broker.Tasks: "row_id task_id batch_id", broker.Spend: "row_id batch_id"} {
 		columns, err := openobserve.Columns(topic)
 		if err != nil {
 			t.Fatal(err)
@@ -278,7 +279,7 @@ func TestAnotherGenerationStandsBesideTheFirst(t *testing.T) {
 	s := newSite(t, o2test.Config{})
 	s.mustProvision()
 	s.config.Generation = 2
-	wantLines(t, "what was done", s.mustProvision(), "create stream flightlog_enriched_g2", "create stream flightlog_findings_g2", "create stream flightlog_deadletters_g2",
+	wantLines(t, "what was done", s.mustProvision(), "create stream flightlog_enriched_g2", "create stream flightlog_findings_g2", "create stream flightlog_tasks_g2", "create stream flightlog_spend_g2", "create stream flightlog_deadletters_g2",
 		"create dashboard Flightlog board (g2)")
 	s.config.Streams = "staging"
 	s.layout.Topics = []string{broker.Enriched}
@@ -296,7 +297,7 @@ func TestAnotherGenerationStandsBesideTheFirst(t *testing.T) {
 	}
 	wantLines(t, "what is removed of staging", s.mustRemove(true), "delete dashboard Flightlog board (staging, g2)", "note: folder Flightlog: it holds 2 dashboards besides",
 		"delete stream staging_enriched_g2: with all its rows")
-	if got := s.server.Streams(); len(got) != 6 {
+	if got := s.server.Streams(); len(got) != 10 {
 		t.Errorf("left are %v", got)
 	}
 }
@@ -522,10 +523,10 @@ func TestADashboardOfSomebodyElseIsLeftAlone(t *testing.T) {
 	if !errors.Is(err, openobserve.ErrProblems) {
 		t.Errorf("%v", err)
 	}
-	wantLines(t, "what was done", shown, "create stream", "create stream", "create stream",
+	wantLines(t, "what was done", shown, "create stream", "create stream", "create stream", "create stream", "create stream",
 		"problem: dashboard Flightlog board: the folder Flightlog holds one of this title that was not made by 'flightlog provision openobserve'")
 	wantLines(t, "what is removed", s.mustRemove(false), "note: dashboard Flightlog board: one of this title was not made by", "note: folder Flightlog: it was not made by",
-		"note: stream flightlog_enriched: it stays, with its rows (--with-data would delete both)", "note: stream flightlog_findings", "note: stream flightlog_deadletters")
+		"note: stream flightlog_enriched: it stays, with its rows (--with-data would delete both)", "note: stream flightlog_findings", "note: stream flightlog_tasks", "note: stream flightlog_spend", "note: stream flightlog_deadletters")
 	if got := s.dashboards(); len(got) != 1 || got[0].Raw != before {
 		t.Errorf("it is now %v", got)
 	}
@@ -547,7 +548,7 @@ func TestRemoveTakesAwayOnlyWhatProvisionMade(t *testing.T) {
 	}
 	s.edit(s.dashboards()[0], `"title":"Facts"`, `"title":"My facts"`) // it is ours all the same
 	s.asked()
-	wantLines(t, "what is removed", s.mustRemove(false), "delete dashboard Flightlog board", "delete folder Flightlog", "note: stream", "note: stream", "note: stream")
+	wantLines(t, "what is removed", s.mustRemove(false), "delete dashboard Flightlog board", "delete folder Flightlog", "note: stream", "note: stream", "note: stream", "note: stream", "note: stream")
 	for _, r := range s.asked() {
 		if strings.HasPrefix(r, "POST") || strings.HasPrefix(r, "PUT") || strings.HasPrefix(r, "DELETE /api/default/streams") {
 			t.Errorf("it has sent %s", r)
@@ -556,7 +557,7 @@ func TestRemoveTakesAwayOnlyWhatProvisionMade(t *testing.T) {
 	if status, _ := s.as("GET", "/api/v2/default/folders/dashboards/name/Flightlog", nil); status != http.StatusNotFound {
 		t.Errorf("the folder is there: %d", status)
 	}
-	wantLines(t, "what is removed with data", s.mustRemove(true), "delete stream flightlog_enriched: with all its rows", "delete stream flightlog_findings", "delete stream flightlog_deadletters")
+	wantLines(t, "what is removed with data", s.mustRemove(true), "delete stream flightlog_enriched: with all its rows", "delete stream flightlog_findings", "delete stream flightlog_tasks", "delete stream flightlog_spend", "delete stream flightlog_deadletters")
 	if got := s.server.Streams(); !slices.Equal(got, []string{"flightlog_other"}) {
 		t.Errorf("left are %v", got)
 	}
@@ -595,7 +596,7 @@ func TestTheFasterOneOfTwoWins(t *testing.T) {
 	})
 	s.layout.RetentionDays = 600
 	wantLines(t, "what was done", s.mustProvision(), "create stream flightlog_enriched", "change stream flightlog_enriched: settings\n    data_retention: 500 -> 600",
-		"change stream flightlog_findings: settings", "change stream flightlog_deadletters: settings")
+		"change stream flightlog_findings: settings", "change stream flightlog_tasks: settings", "change stream flightlog_spend: settings", "change stream flightlog_deadletters: settings")
 	wantLines(t, "then", s.plan())
 
 	// The same where both make the folder, and where both make the dashboard.
@@ -660,7 +661,7 @@ func TestWhatCannotWorkIsSaidClearly(t *testing.T) {
 		"a passcode":     {func(c *openobserve.Config, _ *openobserve.Layout) { c.Admin.Password = o2test.DefaultPasscode }, "an ingestion passcode is not enough"},
 		"organisation":   {func(c *openobserve.Config, _ *openobserve.Layout) { c.Org = "nosuch" }, "status 404: Organization not found: check the organisation nosuch"},
 		"server down":    {func(c *openobserve.Config, _ *openobserve.Layout) { c.URL = "http://127.0.0.1:1" }, "OpenObserve at http://127.0.0.1:1: cannot GET /api/default/streams"},
-		"topic":          {func(_ *openobserve.Config, l *openobserve.Layout) { l.Topics = []string{"closed"} }, "topics: closed: must be of enriched, findings, deadletters"},
+		"topic":          {func(_ *openobserve.Config, l *openobserve.Layout) { l.Topics = []string{"closed"} }, "topics: closed: must be of enriched, findings, tasks, spend, deadletters"},
 		"retention":      {func(_ *openobserve.Config, l *openobserve.Layout) { l.RetentionDays = -1 }, "retention_days: -1"},
 		"no dashboard":   {func(_ *openobserve.Config, l *openobserve.Layout) { l.Dashboards = [][]byte{[]byte("{}")} }, "it has no title"},
 	} {
@@ -688,7 +689,7 @@ func TestWhatTheServerDropsIsSaid(t *testing.T) {
 	s := newSite(t, o2test.Config{})
 	s.layout.Dashboards[0] = []byte(strings.Replace(board, `"decimals": 0`, `"decimals": 0, "sparkline": true`, 1))
 	shown := s.mustProvision()
-	wantLines(t, "what was done", shown[4:], "create dashboard", "note: dashboard Flightlog board: this server does not keep all of it as it was given\n    tabs[t].panels[facts].config.sparkline: true -> (none)")
+	wantLines(t, "what was done", shown[6:], "create dashboard", "note: dashboard Flightlog board: this server does not keep all of it as it was given\n    tabs[t].panels[facts].config.sparkline: true -> (none)")
 }
 
 func TestThePasscodeIsForTheSinkAlone(t *testing.T) {

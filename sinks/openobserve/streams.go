@@ -39,29 +39,48 @@ func (c *Config) StreamName(topic string) string {
 }
 
 // Columns are the columns of a topic's stream, apart from _timestamp: those of
-// the rows' schema in its order, then batch_id and extra. A type never changes;
-// the server would only ever widen it (contract §1.6).
+// the rows' schema in its order, then batch_id and extra. A record in a row is a
+// column for each of its fields, did_commits for commits of did. A type never
+// changes; the server would only ever widen it (contract §1.6).
 func Columns(topic string) ([]Column, error) {
 	text, ok := schemas.Definition(broker.RowSchema(topic))
 	if !ok {
 		return nil, fmt.Errorf("no schema of the rows of %s", topic)
 	}
-	var record struct {
+	columns, err := columnsOf("", text)
+	if err != nil {
+		return nil, fmt.Errorf("the schema of the rows of %s: %w", topic, err)
+	}
+	columns = slices.DeleteFunc(columns, func(c Column) bool { return slices.Contains(leftOut[topic], c.Name) })
+	return append(columns, Column{batchColumn, "Utf8"}, Column{extraColumn, "Utf8"}), nil
+}
+
+// columnsOf are the columns of a record, with what their names begin with.
+func columnsOf(prefix string, record []byte) (columns []Column, err error) {
+	var definition struct {
 		Fields []struct {
 			Name string          `json:"name"`
 			Type json.RawMessage `json:"type"`
 		} `json:"fields"`
 	}
-	if err := json.Unmarshal(text, &record); err != nil {
-		return nil, fmt.Errorf("the schema of the rows of %s: %w", topic, err)
+	if err := json.Unmarshal(record, &definition); err != nil {
+		return nil, err
 	}
-	var columns []Column
-	for _, f := range record.Fields {
-		if !slices.Contains(leftOut[topic], f.Name) {
-			columns = append(columns, Column{f.Name, columnType(f.Type)})
+	for _, f := range definition.Fields {
+		var inner struct {
+			Type string `json:"type"`
 		}
+		if json.Unmarshal(f.Type, &inner) != nil || inner.Type != "record" {
+			columns = append(columns, Column{prefix + f.Name, columnType(f.Type)})
+			continue
+		}
+		more, err := columnsOf(prefix+f.Name+"_", f.Type)
+		if err != nil {
+			return nil, err
+		}
+		columns = append(columns, more...)
 	}
-	return append(columns, Column{batchColumn, "Utf8"}, Column{extraColumn, "Utf8"}), nil
+	return columns, nil
 }
 
 // columnType is the type of a column for an Avro type: enums, ids, bytes and

@@ -66,7 +66,7 @@ type Store interface {
 
 // CheckLog tells what is wrong with the name of a log in an installation with a
 // number of partitions: every topic has as many but config, which has one, and
-// only events and findings have a critical lane. The error wraps
+// only topics with [broker.TwoLanes] have a critical lane. The error wraps
 // broker.ErrNotProvisioned.
 func CheckLog(l broker.Log, partitions int) error {
 	if l.Topic == broker.Config {
@@ -77,7 +77,7 @@ func CheckLog(l broker.Log, partitions int) error {
 		return fmt.Errorf("no topic %q: %w", l.Topic, broker.ErrNotProvisioned)
 	case l.Partition < 0 || l.Partition >= partitions:
 		return fmt.Errorf("partition %d of %d: %w", l.Partition, partitions, broker.ErrNotProvisioned)
-	case l.Lane != schemas.LaneNormal && (l.Lane != schemas.LaneCritical || l.Topic != broker.Events && l.Topic != broker.Findings):
+	case l.Lane != schemas.LaneNormal && (l.Lane != schemas.LaneCritical || !broker.TwoLanes(l.Topic)):
 		return fmt.Errorf("%s has no lane %d (%s): %w", l.Topic, l.Lane, l.Lane, broker.ErrNotProvisioned)
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 )
 
 // sources are the schemas in the order of their names' first use.
-var sources = []string{"event", "frame", "control", "commit", "header", "deadletter", "enriched", "finding", "task", "taskfact", "closed", "config"}
+var sources = []string{"event", "frame", "control", "commit", "header", "deadletter", "enriched", "finding", "task", "taskfact", "spend", "spenddelta", "closed", "config"}
 
 func main() {
 	dir := flag.String("dir", ".", "folder of package schemas")
