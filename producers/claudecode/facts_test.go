@@ -83,6 +83,20 @@ func changes(t *testing.T, tool string, input, response any) []string {
 		}
 		return all
 	}
+	byHook, byTranscript := witnessesOf(t, tool, input, response)
+	all := of(byHook)
+	if other := of(byTranscript); !slices.Equal(all, other) {
+		t.Errorf("hooks say %q, transcripts %q", all, other)
+	}
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i][:strings.LastIndexByte(all[i], ' ')])
+	}
+	return all
+}
+
+// witnessesOf is what hooks and the transcript of a session with one call tell.
+func witnessesOf(t *testing.T, tool string, input, response any) (byHook, byTranscript *kept) {
+	t.Helper()
 	line := func(fields map[string]any) []byte {
 		b, err := json.Marshal(fields)
 		if err != nil {
@@ -90,7 +104,7 @@ func changes(t *testing.T, tool string, input, response any) []string {
 		}
 		return b
 	}
-	byHook := &kept{}
+	byHook, byTranscript = &kept{}, &kept{}
 	payload := line(map[string]any{
 		"hook_event_name": "PostToolUse", "session_id": "s", "cwd": "/home/dev/src/shop", "tool_name": tool, "tool_use_id": "t",
 		"tool_input": input, "tool_response": response,
@@ -109,18 +123,35 @@ func changes(t *testing.T, tool string, input, response any) []string {
 	if err := os.WriteFile(file, append(append(line(use), '\n'), line(result)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	byTranscript := &kept{}
 	if err := transcripts.ReadFile(t.Context(), file, options, byTranscript); err != nil {
 		t.Fatal(err)
 	}
-	all := of(byHook)
-	if other := of(byTranscript); !slices.Equal(all, other) {
-		t.Errorf("hooks say %q, transcripts %q", all, other)
+	return byHook, byTranscript
+}
+
+func TestASecretInDoubleQuotesIsFound(t *testing.T) {
+	const root = "/home/dev/src/shop/"
+	google := "AIza" + "SyB3kQ9mXv1Lt7RwYc5NpHs2DfJg8Ua4E6o"
+	stripe := "sk_" + "live_Zb3kQ9mXv1Lt7RwYc5NpHs2D"
+	for _, c := range []struct {
+		tool            string
+		input, response fields
+		want            string
+	}{
+		{"Read", fields{"file_path": root + "a.js"}, fields{"file": fields{"content": `key: "` + google + `"`}}, "gcp-api-key"},
+		{"Bash", fields{"command": "cat a.js"}, fields{"stdout": "a\n" + google + "\nb", "interrupted": false}, "gcp-api-key"},
+		{"Bash", fields{"command": "cat a.js"}, fields{"stdout": `const k="` + stripe + `"`, "interrupted": false}, "stripe-access-token"},
+		{"Edit", fields{"file_path": root + "a.js", "old_string": "x", "new_string": `const k="` + stripe + `"`}, fields{"filePath": root + "a.js"}, "stripe-access-token"},
+		{"Edit", fields{"file_path": root + "a.js", "old_string": "x", "new_string": `const k="key"`}, fields{"filePath": root + "a.js"}, ""},
+	} {
+		byHook, byTranscript := witnessesOf(t, c.tool, c.input, c.response)
+		for witness, k := range map[string]*kept{"hooks": byHook, "transcripts": byTranscript} {
+			calls := k.of(schemas.KindToolCall)
+			if len(calls) == 0 || calls[len(calls)-1].Body.Tool.SecretClass != c.want {
+				t.Errorf("%s: %s %v: %d calls, want %q", witness, c.tool, c.response, len(calls), c.want)
+			}
+		}
 	}
-	for i := range all {
-		all[i] = strings.TrimSpace(all[i][:strings.LastIndexByte(all[i], ' ')])
-	}
-	return all
 }
 
 type fields = map[string]any

@@ -1,7 +1,6 @@
 package extraction
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,35 +30,8 @@ func Claim(message string) string {
 		return ""
 	}
 	var r claimReader
-	r.message(noStatement.ReplaceAllString(message, " "))
-	claim := r.claim()
-	if claim == "tests_pass" && (reportsFailure.MatchString(message) || crossedOut(message)) {
-		return "tests_fail" // in doubt nobody is accused
-	}
-	return claim
-}
-
-var (
-	// noStatement is what has the words of a claim and says nothing: what is quoted,
-	// and who passes tests on to somebody.
-	noStatement = regexp.MustCompile(`"[^"\n]{1,200}"|“[^”\n]{1,200}”|(?i)\bpass(?:es|ed|ing)? (?:the |its |all )?tests? (?:director|arra|folder|path|file|list|object|argument|option|config|name|data|flag|suite to)\w*`)
-	// reportsFailure is what is said of a failure in words that are no statement about
-	// the tests as a whole.
-	reportsFailure = regexp.MustCompile(`(?i)\b(?:reports?|shows?|gives?|had|has) (?:one|two|three|\d+) (?:test )?fail|\b(?:one|two|three) (?:of them |test )?(?:still )?fails?\b|\bfail(?:s|ed) again\b|\bstill fail`)
-)
-
-// crossedOut tells a line about tests that begins with a cross.
-func crossedOut(message string) bool {
-	if !strings.ContainsAny(message, "❌✗✘") {
-		return false
-	}
-	for line := range strings.Lines(message) {
-		line = strings.ToLower(strings.TrimLeft(line, " -*+\t"))
-		if strings.Contains(line, "test") && (strings.HasPrefix(line, "❌") || strings.HasPrefix(line, "✗") || strings.HasPrefix(line, "✘")) {
-			return true
-		}
-	}
-	return false
+	r.message(message)
+	return r.claim()
 }
 
 // mostClause is how many words of a clause are read together.
@@ -93,6 +65,7 @@ type claimReader struct {
 	conditional bool
 	about       bool // tests were named
 	past        bool // the next clause is about how it was
+	heading     bool // the clause before only names tests: "Tests: ..."
 }
 
 // claim weighs what was said: a failure stands unless a later sentence, or the
@@ -148,11 +121,14 @@ func (r *claimReader) message(text string) {
 			flush()
 		case strings.HasPrefix(line, "|"):
 			flush()
-			header := i+1 < len(lines) && strings.HasPrefix(strings.TrimSpace(lines[i+1]), "|") && strings.Contains(lines[i+1], "---")
-			if !header {
+			header := i+1 < len(lines) && strings.HasPrefix(strings.TrimSpace(lines[i+1]), "|") && strings.Contains(lines[i+1], "--") &&
+				strings.Trim(lines[i+1], "|:- \t\r") == ""
+			if !header && !namesColumns(line) {
 				paragraph = append(paragraph, strings.ReplaceAll(line, "|", " "))
 				flush()
 			}
+		case namesColumns(line):
+			flush()
 		case item != "" || line[0] == '#':
 			flush()
 			if strings.HasPrefix(item, "[ ]") {
@@ -172,6 +148,19 @@ func (r *claimReader) message(text string) {
 		}
 	}
 	flush()
+}
+
+// namesColumns tells the header of a table, which has cells for what passes and
+// for what fails.
+func namesColumns(line string) bool {
+	if strings.Count(line, "|") < 2 {
+		return false
+	}
+	found := map[predicate]bool{}
+	for cell := range strings.SplitSeq(line, "|") {
+		found[predicates[strings.ToLower(strings.TrimSpace(cell))]] = true
+	}
+	return found[passing] && found[failing]
 }
 
 // listItem is the text of a line that begins an item of a list, else "".
@@ -219,8 +208,14 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 	if len(words) == 0 {
 		return
 	}
+	if s, ok := mavenSummary(words); ok && !r.wishes && !question {
+		r.sentence++
+		s.sentence, r.tests = r.sentence, r.sentence
+		r.said = append(r.said, s)
+		return
+	}
 	r.sentence++
-	r.conditional, r.about, r.past = false, false, false
+	r.conditional, r.about, r.past, r.heading = false, false, false, false
 	for i := range words {
 		r.about = r.about || (&claimClause{words: words}).isTest(i)
 	}
@@ -228,7 +223,7 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 	start := 0
 	cut := func(end int) {
 		if start < end {
-			r.clause(words[start:end])
+			r.clause(words[start:end], otherBefore(words, start), end < len(words) && words[end].text == ":")
 		}
 		start = end + 1
 	}
@@ -248,7 +243,7 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 	if r.about {
 		r.tests = r.sentence
 	}
-	if question || r.wishes {
+	if question || r.wishes || hearsay(words) {
 		r.said = r.said[:first]
 		return
 	}
@@ -259,6 +254,54 @@ func (r *claimReader) statements(words []claimWord, question bool) {
 			r.said[i].says = fails
 		}
 	}
+}
+
+// mavenSummary reads "Tests run: 12, Failures: 0, Errors: 0".
+func mavenSummary(words []claimWord) (s statement, ok bool) {
+	var text []string
+	for _, w := range words[:min(len(words), 16)] {
+		if !w.mark {
+			text = append(text, w.text)
+		}
+	}
+	if len(text) < 5 || text[0] != "tests" || text[1] != "run" || text[3] != "failures" || numberOf(text[2]) <= 0 || numberOf(text[4]) < 0 {
+		return s, false
+	}
+	s.says = passes
+	if numberOf(text[4]) > 0 || len(text) > 6 && text[5] == "errors" && numberOf(text[6]) > 0 {
+		s.says = fails
+	}
+	return s, true
+}
+
+// hearsay tells a sentence that is about what others say, or about a step that
+// is not done.
+func hearsay(words []claimWord) bool {
+	for i, w := range words {
+		switch {
+		case w.code:
+		case hearsays[w.text]:
+			return true
+		case (w.text == "open" || w.text == "outstanding") && i > 0 && (beVerbs[words[i-1].text] || remains[words[i-1].text]):
+			return true
+		}
+	}
+	return false
+}
+
+// otherBefore tells that the clause that begins at i is about code before it
+// that is no test: `tsc`, which passes.
+func otherBefore(words []claimWord, i int) bool {
+	if i < 2 || words[i].text != "which" || !words[i-2].code {
+		return false
+	}
+	c := claimClause{words: words}
+	for at := i - 2; at >= 0 && words[at].code; at-- {
+		if c.isTest(at) {
+			return false
+		}
+	}
+	return true
 }
 
 // leadsToWish tells words before a colon such as "Expected result".
@@ -278,15 +321,16 @@ func allBut(words []claimWord, i int) bool {
 }
 
 // clause reads a part of a sentence with one subject.
-func (r *claimReader) clause(words []claimWord) {
-	c := claimClause{words: words, subject: -1}
+func (r *claimReader) clause(words []claimWord, other, colon bool) {
+	c := claimClause{words: words, subject: -1, heading: r.heading, colon: colon}
 	for i := range words {
 		if c.subject < 0 && c.isTest(i) {
 			c.subject = i
 		}
 		r.conditional = r.conditional || conditions[words[i].text]
 	}
-	c.known = r.about || r.tests > 0 && r.sentence-r.tests <= 2
+	c.known = !other && (r.about || r.tests > 0 && r.sentence-r.tests <= 2)
+	r.heading = c.isHeading()
 	past := c.past()
 	if r.conditional || past || r.past {
 		r.past = past && len(words) < 3 // Previously, all tests passed.
@@ -304,6 +348,8 @@ type claimClause struct {
 	words   []claimWord
 	subject int  // where tests are named first, or -1
 	known   bool // what "they" are: tests
+	heading bool // the clause before only names tests
+	colon   bool // a colon ends it
 }
 
 func (c *claimClause) at(i int) string {
@@ -346,6 +392,28 @@ func (c *claimClause) isTest(i int) bool {
 	return false
 }
 
+// isHeading tells a clause that only names tests, or that they were run: "Test
+// results:", "Ran `go test`,".
+func (c *claimClause) isHeading() bool {
+	if c.subject < 0 || len(c.words) > 8 {
+		return false
+	}
+	ran := false
+	for at, w := range c.words {
+		switch {
+		case w.text == "ran" && at < 2:
+			ran = true
+		case w.code, w.text == "i" && at == 0:
+		case !c.colon:
+			return false
+		case c.isTest(at), dets[w.text], w.text == "result", w.text == "results", w.text == "status", w.text == "run", w.text == "summary":
+		default:
+			return false
+		}
+	}
+	return c.colon || ran
+}
+
 // past tells a clause about how it was before.
 func (c *claimClause) past() bool {
 	for i := range c.words {
@@ -376,7 +444,7 @@ func (c *claimClause) says(i int) (s statement, ok bool) {
 		return statement{says: notRun}, c.notRun(i)
 	}
 	if kind == passMark || kind == failMark {
-		if !c.onlyNames(i) {
+		if !c.onlyNames(i) && !c.marks(i) {
 			return s, false
 		}
 		s.says = fails
@@ -396,6 +464,8 @@ func (c *claimClause) says(i int) (s statement, ok bool) {
 			return s, false
 		}
 		switch {
+		case predicates[c.at(0)] == failMark: // ❌ Tests passing
+			s.says = fails
 		case not:
 			s.says = fails
 			if c.has(0, i, "did") {
@@ -432,7 +502,33 @@ func (c *claimClause) isSubject(i int, kind predicate) bool {
 	if c.object(i) {
 		return true
 	}
+	if c.headed(i) {
+		return true
+	}
 	return c.isPronoun(i, kind)
+}
+
+// headed tells that a clause after a heading says no more than the word at i.
+func (c *claimClause) headed(i int) bool {
+	text := c.at(i)
+	return c.heading && i == 0 && len(c.words) == 1 && (text == "green" || text == "ok" || text == "okay")
+}
+
+// place is where a clause such as "on this branch one fails" goes on after the
+// place, else 0.
+func (c *claimClause) place(i int) int {
+	if text := c.at(0); text != "on" && text != "in" || c.any(0, i, times) || c.has(0, i, "old", "first") {
+		return 0
+	}
+	for at := 2; at < i && at < 5; at++ {
+		if text := c.at(at); text == "it" || text == "they" || numberOf(text) >= 0 {
+			if !places[c.at(at-1)] || c.at(i) == "failed" && !c.has(i, i+2, "again") {
+				return 0
+			}
+			return at
+		}
+	}
+	return 0
 }
 
 // otherSubject tells that something else does it: the test checks that login
@@ -452,8 +548,12 @@ func (c *claimClause) otherSubject(i int) (other bool) {
 // isPronoun tells that all before the word at i are words such as they, which
 // mean tests here.
 func (c *claimClause) isPronoun(i int, kind predicate) bool {
-	sure := c.known
-	for at := range i {
+	sure, from := c.known, 0
+	if kind == failing {
+		from = c.place(i)
+	}
+	reporting := kind == failing && c.count(i) > 0 && c.any(from, i, reports) // CI shows 2 failures
+	for at := from; at < i; at++ {
 		text := c.at(at)
 		_, total, fraction := fractionOf(text)
 		switch {
@@ -461,6 +561,9 @@ func (c *claimClause) isPronoun(i int, kind predicate) bool {
 			sure = true
 		case text == "everything" && kind == passing && c.at(i) != "green":
 			sure = true
+		case text == "checks" && c.colon && kind == passing:
+		case reporting && (reports[text] || places[text]):
+		case (text == "old" || text == "ones") && kind == failing && c.has(i-1, i+2, "still", "again"):
 		case pronouns[text], dets[text], numberOf(text) >= 0, predicates[text] != nothing, negations[text]:
 		default:
 			return false
@@ -476,7 +579,11 @@ func (c *claimClause) object(i int) bool {
 			break
 		}
 		if c.isTest(at) {
-			return true
+			if at+1 < len(c.words) && c.isTest(at+1) {
+				continue
+			}
+			// "passes the tests array to run" hands it over
+			return !handed[c.at(at+1)] || !strings.HasPrefix(c.at(i), "pass") || c.at(i) == "passing"
 		}
 		if text := c.at(at); !dets[text] && numberOf(text) < 0 {
 			break
@@ -490,14 +597,39 @@ func (c *claimClause) object(i int) bool {
 func (c *claimClause) isPassing(i int) bool {
 	text, next := c.at(i), c.at(i+1)
 	before := c.at(i - 1)
+	if c.headed(i) {
+		return true
+	}
 	switch text {
+	case "clean":
+		back := before == "back" && c.has(i-2, i-1, "come", "comes", "came")
+		if c.subject < 0 || c.subject > i || !back && before != "run" && before != "runs" && before != "ran" {
+			return false
+		}
+		return next == "" || afterPass[next]
+	case "exits", "exited":
+		for at := range i {
+			if w := c.words[at]; !w.code && !nows[w.text] && !dets[w.text] {
+				return false
+			}
+		}
+		if next != "with" {
+			return i > 0 && next == "0"
+		}
+		return i > 0 && (c.at(i+2) == "0" || c.has(i+2, i+3, "code", "status") && c.at(i+3) == "0")
 	case "green", "ok", "okay", "successful":
+		if text == "green" && (before == "to" && c.at(i-2) == "back" || before == "checks" && c.colon) {
+			break
+		}
 		if !beVerbs[before] && !everything[before] && !nows[before] && !(i > 0 && c.isTest(i-1)) {
 			return false
 		}
 	case "successfully":
 		return c.any(0, i, runVerbs)
 	case "passing":
+		if before == "and" && c.at(i-2) == "fixed" && i == 3 && c.isTest(0) {
+			break
+		}
 		if _, _, fraction := fractionOf(before); i > 0 && !fraction && !beVerbs[before] && !nows[before] && !everything[before] &&
 			before != "both" && before != "not" && numberOf(before) < 0 && !c.isTest(i-1) && !strings.HasSuffix(before, "ly") {
 			return false
@@ -535,6 +667,9 @@ func (c *claimClause) isFailing(i int) bool {
 	}
 	switch text {
 	case "failing", "red", "broken":
+		if c.at(1) == "got" && c.has(i, len(c.words), "to") {
+			return false
+		}
 		if c.object(i) {
 			return numberOf(before) > 0 || c.has(0, i, "there") || c.any(0, len(c.words), remains)
 		}
@@ -553,7 +688,7 @@ func (c *claimClause) isFailing(i int) bool {
 // anything before it is.
 func (c *claimClause) negation(i int) (not, negated bool) {
 	for at := i - 1; at >= 0; at-- {
-		if text := c.at(at); negations[text] {
+		if text := c.at(at); negations[text] && !c.words[at].code {
 			near := i-at <= 3 || everything[c.at(at+1)] || text == "no" || text == "none" || text == "neither"
 			return near, true
 		}
@@ -564,13 +699,14 @@ func (c *claimClause) negation(i int) (not, negated bool) {
 // hedged tells that the word at i is no statement: it should pass, make it
 // pass, when the tests pass.
 func (c *claimClause) hedged(i int) bool {
-	if before := c.at(i - 1); before == "to" && !strings.HasPrefix(c.at(i-2), "continue") || before == "that" || before == "which" && i > 1 || before == "not" && c.at(i-2) == "or" {
+	if before := c.at(i - 1); before == "to" && !strings.HasPrefix(c.at(i-2), "continue") && !c.broughtTo(i) || before == "that" || before == "which" && i > 1 || before == "not" && c.at(i-2) == "or" {
 		return true
 	}
 	for at := range i {
 		text := c.at(at)
 		switch {
 		case c.words[at].code:
+		case text == "check" && (c.at(at-1) == "type" || beVerbs[c.at(at+1)]): // Type check is clean
 		case hedges[text]:
 			return true
 		case text == "verify" || text == "confirm":
@@ -585,11 +721,20 @@ func (c *claimClause) hedged(i int) bool {
 			if next < i && c.isTest(next) {
 				return true
 			}
-		case text == "that" && at == 0: // so that the tests pass
+		case text == "that" && at == 0 && !c.has(0, len(c.words), "now"): // so that the tests pass
 			return true
 		}
 	}
 	return false
+}
+
+// broughtTo tells that the to before the word at i is of "I got the test to
+// pass" or of "back to green".
+func (c *claimClause) broughtTo(i int) bool {
+	if c.at(i-2) == "back" {
+		return c.at(i) == "green"
+	}
+	return c.at(0) == "i" && c.at(1) == "got" && c.at(i) == "pass" && c.subject == i-2 && !c.has(0, i, "one", "of", "some")
 }
 
 // notRun tells that the word at i says that tests were not run.
@@ -614,6 +759,17 @@ func (c *claimClause) notRun(i int) bool {
 		return about && (c.any(i-2, i, negations) || c.at(i+1) == "no")
 	}
 	return about && (c.any(i-8, i, negations) || c.any(i-3, i, unables) || c.has(i-2, i, "skipped"))
+}
+
+// marks tells that the mark at i is of the tests before it, in a row such as
+// "Tests ✅ Lint ✅" or after a heading: "Tests: ✅ 4/4".
+func (c *claimClause) marks(i int) bool {
+	if c.heading && c.subject < 0 && len(c.words) == 2 {
+		n, of, ok := fractionOf(c.at(1 - i))
+		return ok && n == of && n > 0
+	}
+	mark := func(at int) bool { kind := predicates[c.at(at)]; return kind == passMark || kind == failMark }
+	return i > 0 && c.isTest(i-1) && !mark(0) && mark(len(c.words)-1) && (i == 1 || mark(i-2)) && len(c.words) <= 10
 }
 
 // onlyNames tells that beside the mark at i the clause only names tests.
@@ -663,7 +819,7 @@ func (c *claimClause) part(i int) bool {
 			n, of = numberOf(text), numberOf(c.at(rest))
 			ok = n >= 0 && of >= 0
 		}
-		if ok && n < of && !everything[c.at(at-1)] || at < i && parts[text] || text == "but" {
+		if ok && n < of && !everything[c.at(at-1)] || at < i && parts[text] && !c.words[at].code || text == "but" {
 			return true
 		}
 	}
@@ -697,13 +853,27 @@ func numberOf(text string) int {
 // claimTokens takes a paragraph apart.
 func claimTokens(text string) (words []claimWord) {
 	code := false
+	quoted := 0 // to where quoted words go: they are read as code is
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
+		if quoted > 0 && i >= quoted {
+			quoted = 0
+			i += size
+			continue
+		}
 		switch {
-		case r == '`':
+		case r == '`' && quoted == 0:
 			code = !code
+		case (r == '"' || r == '“') && quoted == 0 && !code:
+			end := "\""
+			if r == '“' {
+				end = "”"
+			}
+			if n := strings.Index(text[i+size:min(len(text), i+400)], end); n > 0 {
+				quoted = i + size + n
+			}
 		case claimMarks[r]:
-			words = append(words, claimWord{text: string(r)})
+			words = append(words, claimWord{text: string(r), code: quoted > 0})
 		case wordRune(r):
 			end := i + size
 			for end < len(text) {
@@ -713,10 +883,12 @@ func claimTokens(text string) (words []claimWord) {
 				}
 				end += size
 			}
-			words = appendWord(words, text[i:end], code)
+			words = appendWord(words, text[i:end], code || quoted > 0)
 			i = end
 			continue
-		case code:
+		case code || quoted > 0:
+		case r == '…':
+			words = append(words, claimWord{text: ".", mark: true})
 		case r == '.' || r == '!' || r == ';':
 			words = append(words, claimWord{text: ".", mark: true})
 		case r == '?':

@@ -9,6 +9,34 @@ import (
 // claims are final messages, by what they claim.
 var claims = map[string][]string{
 	"tests_pass": {
+		"The lint step failed again, so I fixed it. All tests pass.",
+		"It failed again, so I fixed the mock. All tests pass now.",
+		"The suite had two failures at first; now all tests pass.",
+		"The first run shows 2 failures. I fixed them and all tests pass.",
+		"The tests pass. The build still fails.",
+		"All 12 tests pass. Coverage reports 2 failing thresholds.",
+		"This passes the test suite in 3 seconds.",
+		"The \"rounds half cents\" test and the \"tax\" test pass.",
+		"The suite prints \"done\". All tests pass.",
+		"`tsc` passes, and `npm test`, which runs 12 tests, passes.",
+		"It was 2\" wide. All tests pass.",
+		"The fix is in (all tests pass).",
+		"Tests ✅ Lint ✅",
+		"Tests: ✅ 4/4",
+		"Test results: 12/12 ✓",
+		"**Tests**: 4 passed",
+		"Tests run: 12, Failures: 0, Errors: 0",
+		"Test status: green",
+		"I fixed the test. The suite is back to green.",
+		"All checks green: lint, types and tests.",
+		"Type check is clean and the tests pass.",
+		"I changed the mock so that all tests now pass.",
+		"Tests fixed and passing.",
+		"After that the full test suite now runs clean.",
+		"The tests come back clean.",
+		"Now `npm test` exits 0.",
+		"Ran `go test ./...` — ok.",
+		"I got the failing test to pass.",
 		"I replaced the mock with a fake. Tests are green and coverage went up to 91 %.",
 		"The refactoring is finished. `make test` passes on both branches.",
 		"Nothing else changed. The tests continue to be green.",
@@ -147,6 +175,20 @@ var claims = map[string][]string{
 		"Done — tests are green, the branch is pushed.",
 	},
 	"tests_fail": {
+		"The suite passes, but it shows two failures on Windows.",
+		"The unit tests pass. The e2e run gives 3 failed.",
+		"The tests pass here. CI has two failures.",
+		"The new test passes. The old one failed again.",
+		"The new test passes. The old ones still fail.",
+		"The tests don't run clean: 2 tests fail.",
+		"Tests run: 12, Failures: 1, Errors: 0",
+		"Tests ❌ Lint ✅",
+		"The \"rounds half cents\" test fails.",
+		"All tests pass in CI on main; on this branch one fails.",
+		"I ran `tsc --noEmit`, which passes, and `npm test`, which reports 1 failure that also exists on main.",
+		"- ❌ Tests passing",
+		"I re-ran the failing test in isolation and it passes, but in the full run it failed again.",
+		"I re-ran the failing test in isolation and it passes. In the full run it failed again.",
 		"I fixed the lint errors. However, 4 tests are failing.",
 		"The fix is incomplete: 1 of 5 tests passes.",
 		"Two tests fail, both unrelated to my change.",
@@ -263,6 +305,30 @@ var claims = map[string][]string{
 		"I did not run the tests, so I do not know whether they pass.",
 	},
 	"": {
+		"It passes tests directories to jest.",
+		"The helper passes the test suite to the runner.",
+		"Step 3 (tests pass) is still open.",
+		`I wrote "All tests pass" in the changelog.`,
+		"I wrote “All tests pass” in the changelog.",
+		"This passes the tests directory to jest.",
+		"The function passes the tests array to run().",
+		"The tests: they all pass on CI, I was told.",
+		"I ran the tests, they all pass on CI, I was told.",
+		"I was told that all tests pass.",
+		"| total | pass | fail |",
+		"Tests:\n| total | pass | fail |\n|---|---|---|",
+		"| tests | pass | fail |\n|:--|:-:|--:|\n",
+		"| tests | pass | fail |\n",
+		"Set FOO so that the tests pass.",
+		"- ❌ Removed the passing tests",
+		"The tests exist. It runs clean.",
+		"The suite logs \"2 tests fail\" when Docker is missing.",
+		"I added a test. The script checks that `npm test` exits 0.",
+		"Tests: ✅ added",
+		"I ran `npm test`, then `tsc`, ok.",
+		"I got one of the failing tests to pass.",
+		"I got the server to pass the test config on.",
+		"I ran the tests clean up job.",
 		"Here is the plan: 1) fix the bug 2) run the tests 3) deploy.",
 		"I looked at the tests. They cover the happy path only.",
 		"The test suite takes 3 minutes.",
@@ -458,16 +524,12 @@ func TestClaimReadsBothEndsOfALongMessage(t *testing.T) {
 
 // Four times the length takes about four times as long: the fastest of some runs
 // of each is compared, on a busy machine, too.
-// The reader's time grows with the length of the text; the patterns before it are
-// linear by the promise of package regexp.
 func TestClaimTakesLinearTime(t *testing.T) {
 	fastest := func(part string, length int) (least time.Duration) {
 		text := "tests pass" + strings.Repeat(part, length/len(part))
 		for range 4 {
 			start := time.Now()
-			var r claimReader
-			r.message(text)
-			r.claim()
+			Claim(text)
 			if took := time.Since(start); least == 0 || took < least {
 				least = took
 			}

@@ -25,9 +25,9 @@ const (
 var predicates = func() map[string]predicate {
 	words := map[string]predicate{}
 	for list, kind := range map[string]predicate{
-		"pass passes passed passing green ok okay succeed succeeds succeeded successful successfully":        passing,
-		"fail fails failed failing failure failures red broken broke":                                        failing,
-		"run ran runs running execute executed executing tested untested finish finished complete completed": running,
+		"pass passes passed passing green ok okay succeed succeeds succeeded successful successfully clean exits exited": passing,
+		"fail fails failed failing failure failures red broken broke":                                                    failing,
+		"run ran runs running execute executed executing tested untested finish finished complete completed":             running,
 		"✅ ✔ ✓ ☑ 🟢": passMark,
 		"❌ ✗ ✘ 🔴":   failMark,
 	} {
@@ -60,6 +60,14 @@ var (
 		updated added current remaining whole complete following previously original price-related`)
 	everything = set("all every everything each entire whole full suite")
 	others     = set("other others rest remaining")
+	// hearsays are in sentences about what others say.
+	hearsays = set("told apparently supposedly reportedly allegedly")
+	// places are where tests are run: on this branch.
+	places = set("branch run suite ci windows linux macos")
+	// reports come before how many tests failed.
+	reports = set("reports reported shows gives has")
+	// handed follow tests in what is given to something: passes the tests array.
+	handed     = set("to directory directories dir folder path paths file files array list object argument arguments flag option options filter pattern glob as into")
 	parts      = set("most some only half nearly almost partially partly several few majority")
 	exceptions = set("except apart aside excluding besides")
 	repairs    = set("fix fixed fixes fixing resolve resolved resolves repair repaired address addressed addresses cause caused causes why reason")

@@ -23,16 +23,14 @@ func SecretClass(text []byte) (rule string) {
 
 // SecretClassIn is SecretClass for the text of a file: the well-known examples of
 // documentation (keys that say EXAMPLE) do not count in a file of documentation.
-// A path of "" is no such file. The text may stand in JSON, its quotes escaped.
+// A path of "" is no such file. The text may be JSON.
 func SecretClassIn(path string, text []byte) (rule string) {
-	if escaped := []byte(`\"`); bytes.Contains(text, escaped) {
-		text = bytes.ReplaceAll(text[:min(len(text), mostScanned)], escaped, escaped[1:])
-	}
 	documentation := false
 	switch FileType(path) {
 	case "md", "mdx", "rst", "adoc", "txt", "html":
 		documentation = true
 	}
+	text = unescaped(text[:min(len(text), mostScanned)])
 	for _, s := range secrets(text) {
 		if !documentation || !bytes.Contains(bytes.ToUpper(text[s.start:s.end]), []byte("EXAMPLE")) {
 			return s.rule.id
@@ -40,6 +38,41 @@ func SecretClassIn(path string, text []byte) (rule string) {
 	}
 	return ""
 }
+
+// unescaped is a text, or a copy of it, with quotes and white space for their
+// escapes in JSON, at any depth: rules know what may stand around a secret, and
+// a backslash or an n is none of it.
+func unescaped(text []byte) []byte {
+	var out []byte
+	from := 0
+	for at := bytes.IndexByte(text, '\\'); at >= 0; {
+		end := at + 1
+		for end < len(text) && text[end] == '\\' {
+			end++
+		}
+		if end == len(text) {
+			break
+		}
+		if as := unescapes[text[end]]; as != 0 {
+			if out == nil {
+				out = make([]byte, 0, len(text))
+			}
+			out = append(append(out, text[from:at]...), as)
+			from = end + 1
+		}
+		next := bytes.IndexByte(text[end:], '\\')
+		if next < 0 {
+			break
+		}
+		at = end + next
+	}
+	if out == nil {
+		return text
+	}
+	return append(out, text[from:]...)
+}
+
+var unescapes = [256]byte{'"': '"', 'n': '\n', 'r': '\r', 't': '\t'}
 
 // HideSecrets replaces each secret in a string by [redacted:<rule>].
 func HideSecrets(text string) string {

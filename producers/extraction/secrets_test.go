@@ -1,6 +1,7 @@
 package extraction
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,6 +47,35 @@ func TestSecretsAreFoundByTheirRule(t *testing.T) {
 		if hidden := HideSecrets(c.text); !strings.Contains(hidden, "[redacted:"+c.rule+"]") || SecretClass([]byte(hidden)) != "" {
 			t.Errorf("%s: hidden as %s", c.name, hidden)
 		}
+	}
+}
+
+func TestSecretsAreFoundInJSON(t *testing.T) {
+	google := "AIza" + "SyB3kQ9mXv1Lt7RwYc5NpHs2DfJg8Ua4E6o"
+	stripe := "sk_" + "live_Zb3kQ9mXv1Lt7RwYc5NpHs2D"
+	for text, rule := range map[string]string{
+		`key: "` + google + `"`:         "gcp-api-key",
+		"a\n" + google + "\nb":          "gcp-api-key",
+		"a\t" + google + "\t":           "gcp-api-key",
+		`const k="` + stripe + `"`:      "stripe-access-token",
+		`const k='` + stripe + `'`:      "stripe-access-token",
+		"A_SECRET=\"" + awsSecret + `"`: "aws-secret-access-key",
+		`const k="live"; \n "x"`:        "",
+	} {
+		for depth := range 4 {
+			if got := SecretClassIn("", []byte(text)); got != rule {
+				t.Errorf("%d deep: %s: %q, want %q", depth, text, got, rule)
+			}
+			b, err := json.Marshal(map[string]string{"text": text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = string(b)
+		}
+	}
+	plain := []byte(`a "plain" text C:\x \u0041 \`)
+	if got := unescaped(plain); &got[0] != &plain[0] {
+		t.Error("a text without such escapes is copied")
 	}
 }
 
