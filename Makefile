@@ -52,10 +52,10 @@ SEED     ?= 1
 bench-detectors: ## precision and recall of every detector on SESSIONS labelled sessions of SEED (make test takes 330)
 	FLIGHTLOG_SESSIONS=$(SESSIONS) FLIGHTLOG_SEED=$(SEED) $(GO) test -count=1 -v -run '^TestDetectorsOnTheLabelledCorpus$$' ./cmd/flightlog
 
-WORLDS ?= 440
+WORLDS ?= 450
 
 .PHONY: bench-lineage
-bench-lineage: ## precision and recall of tasks and changes on WORLDS labelled worlds of SEED, 16 partitions, 2 workers (make test takes 44)
+bench-lineage: ## precision and recall of tasks and changes on WORLDS labelled worlds of SEED, 16 partitions, 2 workers (make test takes 45)
 	FLIGHTLOG_WORLDS=$(WORLDS) FLIGHTLOG_SEED=$(SEED) $(GO) test -count=1 -v -run '^TestLineageOfLabelledWorlds$$' ./cmd/flightlog
 
 .PHONY: bench-import

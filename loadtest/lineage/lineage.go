@@ -109,6 +109,7 @@ var families = []family{
 	{"moves-between-tickets", seeded, moves},
 	{"resumes-and-forks", seeded, resumesAndForks},
 	{"explicit-id", seeded, explicitID},
+	{"branch-made", seeded, branchMade},
 	{"shared-branches", seeded, sharedBranches},
 }
 

@@ -239,3 +239,37 @@ func sharedBranches(w *world) {
 		s.ends()
 	}
 }
+
+// branchMade: the work begins on the main branch, and goes over to one that is made
+// for it. What was done there before a commit to the main branch is another work.
+func branchMade(w *world) {
+	repo := w.repo()
+	s := w.session(w.person(), w.onMain(repo), w.work())
+	if w.chance(40) {
+		w.landsAll(repo, s.builds(1), s.work)
+		s.work = w.work()
+	}
+	for range w.between(0, 2) {
+		s.reads()
+	}
+	s.asks()
+	s.call("Bash", "git switch", "vcs")
+	at := w.branch(repo)
+	s.head = &at
+	made := s.commits(w.between(1, 2))
+	s.pushes()
+	w.tells(at, made)
+	p := w.opens(at, made[len(made)-1], s.work)
+	if w.chance(60) {
+		s.touches(p.id, "created")
+	}
+	s.answers()
+	s.head, s.place = nil, at // now the client knows
+	if w.chance(50) {
+		more := s.builds(1)
+		p.updates(more)
+		made = append(made, more...)
+	}
+	s.ends()
+	p.ending(made)
+}

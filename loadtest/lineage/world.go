@@ -176,6 +176,7 @@ type session struct {
 	git              bool          // the witness git saw its commits, too
 	skew             time.Duration // its clock is ahead by that
 	brief            bool          // only one witness tells
+	head             *place        // where commits and pushes go, if the client does not say so of the rest yet
 }
 
 type asked struct{ prompt, work string }
@@ -232,6 +233,9 @@ func (s *session) say(kind schemas.Kind, witness schemas.Witness, id string, fil
 	}
 	if witness == schemas.WitnessOtlp {
 		e.Signal, e.UserSource = schemas.SignalLog, schemas.UserSourceOtlpEmail
+	}
+	if s.head != nil && (kind == schemas.KindCommit || kind == schemas.KindPush) {
+		e.Branch, e.Ticket = s.head.branch, s.head.ticket
 	}
 	if fill != nil {
 		fill(e)

@@ -110,6 +110,9 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 			r.Branch = s.shared.branch
 		}
 	}
+	if to := s.wentTo(prompt); to != nil && r.Branch == s.beganOn(prompt) {
+		r.Branch, from = to.text(record, branch), to
+	}
 	r.WorkKind, r.WorkKindSource = from.workKind()
 	r.Workflow, r.WorkflowSource = s.workflow(f, prompt)
 	ticket := from.text(record, func(o observation) string { return o.Ticket })
@@ -124,6 +127,47 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 	default:
 		r.TaskId, r.TaskIdSource = r.RootSessionId, schemas.TaskIdSourceSession
 	}
+}
+
+// beganOn is the branch of a prompt as it is told, or that of the session.
+func (s *session) beganOn(prompt *fact) string {
+	return cmp.Or(prompt.text(record, branch), s.shared.branch)
+}
+
+// wentTo is the commit or push by which the work of a prompt went over to another
+// branch, nil if it did not: the first one from the prompt on, if it stands on a
+// branch of its own that is not that of its own prompt, and that one and all prompts
+// from this one on to it began on this one's branch. Those of subagents do not count,
+// nor those of which nobody knows branch or prompt.
+func (s *session) wentTo(prompt *fact) *fact {
+	if prompt.kind != schemas.KindPrompt {
+		return nil
+	}
+	runOf := func(f *fact) string { return f.text(record, func(o observation) string { return o.AgentRunId }) }
+	promptOf := func(f *fact) string { return f.text(record, func(o observation) string { return o.PromptId }) }
+	after := func(a, b *fact) bool { // a after b
+		return cmp.Or(cmp.Compare(a.at, b.at), slices.Compare(a.key[:], b.key[:])) > 0
+	}
+	var next *fact
+	for _, f := range s.facts {
+		if (f.kind == schemas.KindCommit || f.kind == schemas.KindPush) && f.text(record, branch) != "" && runOf(f) == "" && promptOf(f) != "" &&
+			after(f, prompt) && (next == nil || after(next, f)) {
+			next = f
+		}
+	}
+	if next == nil || slices.Contains(sharedBranches, next.text(record, branch)) {
+		return nil
+	}
+	own := s.facts[schemas.FactKey(s.id, schemas.KindPrompt, promptOf(next))]
+	if own == nil || own.kind != schemas.KindPrompt || s.beganOn(own) == next.text(record, branch) || s.beganOn(own) != s.beganOn(prompt) {
+		return nil
+	}
+	for _, f := range s.facts {
+		if f.kind == schemas.KindPrompt && after(f, prompt) && after(next, f) && s.beganOn(f) != s.beganOn(prompt) {
+			return nil
+		}
+	}
+	return next
 }
 
 // sharedBranches are no task of their own: no branch, a detached head, and the

@@ -261,3 +261,42 @@ func TestOfACrowdOfRequestsAndCallsTheLatestAreLinked(t *testing.T) {
 		}
 	}
 }
+
+// Prompts, commits and pushes of few branches, in any order: which work a prompt is
+// of depends on what came before and after it.
+func TestBranchesThatAreMadeEndAsTheReferenceSays(t *testing.T) {
+	for seed := range uint64(400) {
+		random := rand.New(rand.NewPCG(seed, 5))
+		var events []sent
+		for range 4 + random.IntN(14) {
+			kind := []schemas.Kind{schemas.KindPrompt, schemas.KindPrompt, schemas.KindCommit, schemas.KindPush, schemas.KindToolCall, schemas.KindPullRequest}[random.IntN(6)]
+			e := &schemas.Event{Kind: kind, Witness: schemas.WitnessTranscript, Agent: "claude-code", SessionId: "s", Owner: "ann", Repo: "github.com/example/shop",
+				Branch: []string{"", "main", "main", "fix/a", "fix/b"}[random.IntN(5)], OccurredAt: start + random.Int64N(12)*1_000_000,
+				PromptId: fmt.Sprint("p", 1+random.IntN(4))}
+			id := fmt.Sprint(random.IntN(3))
+			switch schemas.FamilyOf(kind) {
+			case schemas.FamilySession:
+				e.Body.Branch, id = schemas.EventBodySession, e.PromptId
+			case schemas.FamilyTool:
+				e.Body.Branch = schemas.EventBodyTool
+			case schemas.FamilyArtifact:
+				e.Body.Branch = schemas.EventBodyArtifact
+			}
+			if random.IntN(5) == 0 {
+				e.Witness, e.Signal = schemas.WitnessOtlp, schemas.SignalLog
+			}
+			if random.IntN(8) == 0 {
+				e.AgentRunId = "run"
+			}
+			if random.IntN(4) == 0 && e.Branch != "" {
+				e.Ticket = "SHOP-" + id
+			}
+			e.FactKey = schemas.FactKey("s", kind, id)
+			schemas.SetEventID(e)
+			events = append(events, sent{org: "acme", event: e, pause: max(0, time.Duration(random.IntN(60)-50)*time.Second)})
+		}
+		if !agree(t, fmt.Sprint("seed ", seed), events, []ending{bySourceEnd, bySilence}[seed%2]) {
+			return
+		}
+	}
+}

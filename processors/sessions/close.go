@@ -60,7 +60,7 @@ func (x *fold) close(s *session) {
 			step += min(pageSize, kind.n-first) + 1 // this page has left before
 		}
 	}
-	if archive(testsKey(s.id)) || archive(toldKey(s.id)) || x.tx.Full() {
+	if archive(testsKey(s.id)) || archive(toldKey(s.id)) || archive(branchesKey(s.id)) || x.tx.Full() {
 		return
 	}
 	s.away = 0 // as it comes back

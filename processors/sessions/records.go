@@ -20,6 +20,7 @@ import (
 //	w session page      the session's turns, pageSize to a record
 //	q session           the session's test runs, for the detectors
 //	c session           what it contributes to its tasks, as was told last
+//	b session           where its prompts, commits and pushes stand
 //	n session finding   a finding and its last published row
 //	v session page      the session's findings, pageSize to a record
 //	h host              which witnesses the sessions of a host have
@@ -35,6 +36,7 @@ const (
 	turnsKind    = 'w'
 	testsKind    = 'q'
 	toldKind     = 'c'
+	branchesKind = 'b'
 	findingKind  = 'n'
 	findingsKind = 'v'
 	hostKind     = 'h'
@@ -64,6 +66,7 @@ func findingsKey(s schemas.Id, page int64) string { return pagesKey(findingsKind
 func turnKey(s, t schemas.Id) string    { return string(turnKind) + string(s[:]) + string(t[:]) }
 func testsKey(s schemas.Id) string      { return string(testsKind) + string(s[:]) }
 func toldKey(s schemas.Id) string       { return string(toldKind) + string(s[:]) }
+func branchesKey(s schemas.Id) string   { return string(branchesKind) + string(s[:]) }
 func findingKey(s, f schemas.Id) string { return string(findingKind) + string(s[:]) + string(f[:]) }
 func hostKey(h schemas.Id) string       { return string(hostKind) + string(h[:]) }
 func seenKey(f schemas.Id) string       { return string(seenKind) + string(f[:]) }
@@ -130,6 +133,7 @@ type session struct {
 	openTurns    []schemas.Id // with open findings
 	pending      []schemas.Id // permission requests that are open
 	prompts      []int64      // occurred_at of the last ones of the main thread, in order, µs
+	moved        bool         // a prompt is of another branch than it began on
 	texts        [sessionTexts]text
 	changed      bool
 }
@@ -334,6 +338,7 @@ func (s *session) encode() []byte {
 	for _, at := range s.prompts {
 		e.Int(at)
 	}
+	e.Bool(s.moved)
 	return e.Writer
 }
 
@@ -360,6 +365,7 @@ func (s *session) decode(b []byte) error {
 			s.prompts = append(s.prompts, d.Int())
 		}
 	}
+	s.moved = len(d.Rest()) > 0 && d.Bool()
 	return d.Err()
 }
 

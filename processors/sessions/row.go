@@ -104,10 +104,10 @@ func (x *fold) row(s *session, f *fact) (*schemas.Enriched, bool) {
 // prompt, else its session.
 func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
 	own := &f.texts
-	prompt := own
+	prompt, promptKey := own, f.key
 	if r.PromptId != "" && f.kind != schemas.KindPrompt {
-		key := schemas.FactKey(r.SessionId, schemas.KindPrompt, r.PromptId)
-		if p := x.known(s, key); p != nil {
+		promptKey = schemas.FactKey(r.SessionId, schemas.KindPrompt, r.PromptId)
+		if p := x.known(s, promptKey); p != nil {
 			prompt = &p.texts
 		}
 	}
@@ -120,6 +120,9 @@ func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
 		r.Branch, ticket, kind = prompt[tBranch].value, prompt[tTicket], prompt[tWorkKind]
 	default:
 		r.Branch = s.texts[sBranch].value
+	}
+	if to, from := x.movedTo(s, promptKey); to != nil && r.Branch == from {
+		r.Branch, ticket, kind = to.texts[tBranch].value, to.texts[tTicket], to.texts[tWorkKind]
 	}
 	if kind.rank != 0 {
 		if k, ok := schemas.ParseWorkKind(kind.value); ok {

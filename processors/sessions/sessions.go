@@ -174,7 +174,11 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	}
 	s.changed = true
 	s.expectEnd(e, x.tx.Now())
-	if shared || f.kind == schemas.KindPrompt && inherited(f) != before {
+	moved := false
+	if shared || f.kind == schemas.KindPrompt || f.kind == schemas.KindCommit || f.kind == schemas.KindPush {
+		moved = x.stood(s, f)
+	}
+	if shared || moved || f.kind == schemas.KindPrompt && inherited(f) != before {
 		s.sweepLater(x.tx.Now())
 	}
 	if changed {
@@ -305,6 +309,10 @@ func (x *fold) End() {
 				x.tx.Put(key, r.encode(), 0)
 			}
 		case *testRuns:
+			if r.changed {
+				x.tx.Put(key, r.encode(), 0)
+			}
+		case *branches:
 			if r.changed {
 				x.tx.Put(key, r.encode(), 0)
 			}

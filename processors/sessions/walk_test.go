@@ -271,7 +271,7 @@ func TestASessionOfAnEarlierFoldIsBroughtUpToThisOne(t *testing.T) {
 	h := told(t, events)
 	for _, key := range h.Keys() {
 		switch key[0] {
-		case linkKind, linksKind, turnKind, turnsKind, testsKind, toldKind:
+		case linkKind, linksKind, turnKind, turnsKind, testsKind, toldKind, branchesKind:
 			h.Put(key, nil, 0)
 		case sessionKind:
 			var s session
@@ -281,7 +281,7 @@ func TestASessionOfAnEarlierFoldIsBroughtUpToThisOne(t *testing.T) {
 			s.links, s.first, s.compared, s.related = 0, 0, 0, false
 			s.turns, s.judged, s.tasksAt, s.openTurns, s.pending, s.prompts = 0, 0, 0, nil, nil, nil
 			old := s.encode()
-			h.Put(key, old[:len(old)-3-11], s.due()) // without the last ones, of a byte each
+			h.Put(key, old[:len(old)-3-12], s.due()) // without the last ones, of a byte each
 		}
 	}
 	configure(t, h, "prices", 2, timesFactor(t, 2))

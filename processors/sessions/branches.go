@@ -1,0 +1,166 @@
+package sessions
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/flightlog/flightlog/schemas"
+)
+
+// A branch that is made while a prompt is worked on: the prompt began on another one,
+// and a commit or push tells where the work went. The prompt is of the new branch
+// then, and so are the prompts before it since the last commit, push or change of
+// branch (DESIGN §4, docs/tasks.md).
+
+const maxStands = 512 // prompts, commits and pushes of a session; of more the first that came
+
+// branches is the record of where a session stood when.
+type branches struct {
+	stands  []stand // in order of time
+	changed bool
+}
+
+// stand is a prompt, or a commit or push of the main thread that tells its branch.
+type stand struct {
+	at     int64 // occurred_at, µs
+	fact   schemas.Id
+	prompt schemas.Id // the prompt's fact; its own of a prompt
+	branch string     // as it says itself
+}
+
+func (s *stand) isPrompt() bool { return s.fact == s.prompt }
+
+func byTime(a, b stand) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), bytes.Compare(a.fact[:], b.fact[:]))
+}
+
+// stood notes where a fact stands. It tells whether prompts are of other branches
+// than before, if the session's branch is what it was.
+func (x *fold) stood(s *session, f *fact) (moved bool) {
+	var b *branches
+	switch f.kind {
+	case schemas.KindPrompt, schemas.KindCommit, schemas.KindPush:
+		b = load(x, branchesKey(s.id), func() *branches { return &branches{} })
+	default: // it may have told the session's branch
+		if b = load[branches](x, branchesKey(s.id), nil); b != nil {
+			s.hasMoved(b.moves(s))
+		}
+		return false
+	}
+	before := b.moves(s)
+	if len(b.stands) == 0 { // the first, or the session is of an earlier fold
+		for n := range s.facts {
+			key := load[page](x, pageKey(s.id, n/pageSize), nil).facts[n%pageSize]
+			b.note(s, x.known(s, key))
+		}
+	}
+	b.note(s, f)
+	after := b.moves(s)
+	s.hasMoved(after)
+	return !slices.Equal(before, after)
+}
+
+// note puts a fact in its place in time, if it tells of one.
+func (b *branches) note(s *session, f *fact) {
+	if f.kind != schemas.KindPrompt && f.kind != schemas.KindCommit && f.kind != schemas.KindPush {
+		return
+	}
+	now := stand{f.numbers[nOccurredAt].value, f.key, f.key, f.texts[tBranch].value}
+	if f.kind != schemas.KindPrompt {
+		now.prompt = schemas.FactKey(s.texts[sSessionId].value, schemas.KindPrompt, f.texts[tPromptId].value)
+		if now.branch == "" || f.texts[tPromptId].value == "" || f.texts[tAgentRunId].value != "" {
+			now = stand{} // of a subagent, or nobody knows where
+		}
+	}
+	i := slices.IndexFunc(b.stands, func(o stand) bool { return o.fact == f.key })
+	if i >= 0 && b.stands[i] == now || i < 0 && now == (stand{}) {
+		return
+	}
+	if b.changed = true; i >= 0 {
+		b.stands = slices.Delete(b.stands, i, i+1)
+	}
+	if now == (stand{}) {
+		return
+	}
+	if at, _ := slices.BinarySearchFunc(b.stands, now, byTime); i >= 0 || len(b.stands) < maxStands {
+		b.stands = slices.Insert(b.stands, at, now)
+	}
+}
+
+func (s *session) hasMoved(moves []move) {
+	if s.moved != (len(moves) > 0) {
+		s.moved, s.changed = !s.moved, true
+	}
+}
+
+// move is a prompt, and the commit or push whose branch it is of.
+type move struct{ prompt, to schemas.Id }
+
+// moves are the prompts that are of another branch than they began on, the last
+// first.
+func (b *branches) moves(s *session) (moves []move) {
+	of := map[schemas.Id]string{} // branch by prompt
+	for _, p := range b.stands {
+		if p.isPrompt() {
+			of[p.fact] = cmp.Or(p.branch, s.texts[sBranch].value)
+		}
+	}
+	var to *stand // the next commit or push, while prompts before it are of its branch
+	for i := len(b.stands) - 1; i >= 0; i-- {
+		switch at := &b.stands[i]; {
+		case !at.isPrompt():
+			from, known := of[at.prompt]
+			if to = nil; known && at.branch != from && !sharedBranch(at.branch) {
+				to = at
+			}
+		case to != nil && of[at.fact] == of[to.prompt]:
+			moves = append(moves, move{at.fact, to.fact})
+		default:
+			to = nil
+		}
+	}
+	return moves
+}
+
+// movedTo is the commit or push whose branch a prompt is of, nil if it is of its
+// own; and the branch that the prompt began on.
+func (x *fold) movedTo(s *session, prompt schemas.Id) (to *fact, from string) {
+	if !s.moved {
+		return nil, ""
+	}
+	b := load[branches](x, branchesKey(s.id), nil)
+	if b == nil {
+		return nil, ""
+	}
+	for _, m := range b.moves(s) {
+		if m.prompt == prompt {
+			if p := x.known(s, prompt); p != nil {
+				from = cmp.Or(p.texts[tBranch].value, s.texts[sBranch].value)
+			}
+			return x.known(s, m.to), from
+		}
+	}
+	return nil, ""
+}
+
+func (b *branches) encode() []byte {
+	e := encode()
+	e.Uint(uint64(len(b.stands)))
+	for i := range b.stands {
+		at := &b.stands[i]
+		e.Int(at.at)
+		e.ID(at.fact)
+		e.ID(at.prompt)
+		e.Text(at.branch)
+	}
+	return e.Writer
+}
+
+func (b *branches) decode(record []byte) error {
+	d := decode(record)
+	for range d.Count() {
+		b.stands = append(b.stands, stand{d.Int(), d.ID(), d.ID(), d.Text()})
+	}
+	return d.Err()
+}
