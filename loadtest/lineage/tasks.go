@@ -256,6 +256,19 @@ func branchMade(w *world) {
 	s.call("Bash", "git switch", "vcs")
 	at := w.branch(repo)
 	s.head = &at
+	if w.chance(30) { // nothing is committed yet: the end of the turn tells where it went
+		s.edits()
+		s.head, s.place = nil, at
+		s.answers()
+		if w.chance(50) {
+			s.reads()
+		}
+		made := s.builds(1)
+		w.tells(at, made)
+		w.opens(at, made[0], s.work).ending(made)
+		s.ends()
+		return
+	}
 	made := s.commits(w.between(1, 2))
 	s.pushes()
 	w.tells(at, made)

@@ -134,10 +134,11 @@ func (s *session) beganOn(prompt *fact) string {
 	return cmp.Or(prompt.text(record, branch), s.shared.branch)
 }
 
-// wentTo is the commit or push by which the work of a prompt went over to another
-// branch, nil if it did not: the first one from the prompt on, if it stands on a
-// branch of its own that is not that of its own prompt, and that one and all prompts
-// from this one on to it began on this one's branch. Those of subagents do not count,
+// wentTo is the commit, push or end of a turn by which the work of a prompt went over
+// to another branch, nil if it did not: the first one from the prompt on, if it stands
+// on a branch of its own that is not that of its own prompt, and that one and all
+// prompts from this one on to it began on this one's branch. Turns that end where they
+// began do not count. Those of subagents do not count,
 // nor those of which nobody knows branch or prompt.
 func (s *session) wentTo(prompt *fact) *fact {
 	if prompt.kind != schemas.KindPrompt {
@@ -148,9 +149,20 @@ func (s *session) wentTo(prompt *fact) *fact {
 	after := func(a, b *fact) bool { // a after b
 		return cmp.Or(cmp.Compare(a.at, b.at), slices.Compare(a.key[:], b.key[:])) > 0
 	}
+	beganWith := func(f *fact) *fact {
+		if own := s.facts[schemas.FactKey(s.id, schemas.KindPrompt, promptOf(f))]; own != nil && own.kind == schemas.KindPrompt {
+			return own
+		}
+		return nil
+	}
 	var next *fact
 	for _, f := range s.facts {
-		if (f.kind == schemas.KindCommit || f.kind == schemas.KindPush) && f.text(record, branch) != "" && runOf(f) == "" && promptOf(f) != "" &&
+		if f.kind == schemas.KindTurnEnd {
+			if own := beganWith(f); own == nil || f.text(record, branch) == s.beganOn(own) || slices.Contains(sharedBranches, f.text(record, branch)) {
+				continue
+			}
+		}
+		if (f.kind == schemas.KindTurnEnd || f.kind == schemas.KindCommit || f.kind == schemas.KindPush) && f.text(record, branch) != "" && runOf(f) == "" && promptOf(f) != "" &&
 			after(f, prompt) && (next == nil || after(next, f)) {
 			next = f
 		}
@@ -158,8 +170,8 @@ func (s *session) wentTo(prompt *fact) *fact {
 	if next == nil || slices.Contains(sharedBranches, next.text(record, branch)) {
 		return nil
 	}
-	own := s.facts[schemas.FactKey(s.id, schemas.KindPrompt, promptOf(next))]
-	if own == nil || own.kind != schemas.KindPrompt || s.beganOn(own) == next.text(record, branch) || s.beganOn(own) != s.beganOn(prompt) {
+	own := beganWith(next)
+	if own == nil || s.beganOn(own) == next.text(record, branch) || s.beganOn(own) != s.beganOn(prompt) {
 		return nil
 	}
 	for _, f := range s.facts {

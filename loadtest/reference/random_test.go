@@ -269,7 +269,7 @@ func TestBranchesThatAreMadeEndAsTheReferenceSays(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 5))
 		var events []sent
 		for range 4 + random.IntN(14) {
-			kind := []schemas.Kind{schemas.KindPrompt, schemas.KindPrompt, schemas.KindCommit, schemas.KindPush, schemas.KindToolCall, schemas.KindPullRequest}[random.IntN(6)]
+			kind := []schemas.Kind{schemas.KindPrompt, schemas.KindPrompt, schemas.KindCommit, schemas.KindPush, schemas.KindToolCall, schemas.KindPullRequest, schemas.KindTurnEnd}[random.IntN(7)]
 			e := &schemas.Event{Kind: kind, Witness: schemas.WitnessTranscript, Agent: "claude-code", SessionId: "s", Owner: "ann", Repo: "github.com/example/shop",
 				Branch: []string{"", "main", "main", "fix/a", "fix/b"}[random.IntN(5)], OccurredAt: start + random.Int64N(12)*1_000_000,
 				PromptId: fmt.Sprint("p", 1+random.IntN(4))}

@@ -9,11 +9,11 @@ import (
 )
 
 // A branch that is made while a prompt is worked on: the prompt began on another one,
-// and a commit or push tells where the work went. The prompt is of the new branch
+// and a commit, push or the end of the turn tells where the work went. The prompt is of the new branch
 // then, and so are the prompts before it since the last commit, push or change of
 // branch (DESIGN §4, docs/tasks.md).
 
-const maxStands = 512 // prompts, commits and pushes of a session; of more the first that came
+const maxStands = 512 // prompts, their ends, commits and pushes of a session; of more the first that came
 
 // branches is the record of where a session stood when.
 type branches struct {
@@ -21,12 +21,14 @@ type branches struct {
 	changed bool
 }
 
-// stand is a prompt, or a commit or push of the main thread that tells its branch.
+// stand is a prompt, or its end, a commit or push of the main thread that tells its
+// branch.
 type stand struct {
 	at     int64 // occurred_at, µs
 	fact   schemas.Id
 	prompt schemas.Id // the prompt's fact; its own of a prompt
 	branch string     // as it says itself
+	end    bool       // of a turn
 }
 
 func (s *stand) isPrompt() bool { return s.fact == s.prompt }
@@ -35,19 +37,20 @@ func byTime(a, b stand) int {
 	return cmp.Or(cmp.Compare(a.at, b.at), bytes.Compare(a.fact[:], b.fact[:]))
 }
 
+func stands(k schemas.Kind) bool {
+	return k == schemas.KindPrompt || k == schemas.KindCommit || k == schemas.KindPush || k == schemas.KindTurnEnd
+}
+
 // stood notes where a fact stands. It tells whether prompts are of other branches
 // than before, if the session's branch is what it was.
 func (x *fold) stood(s *session, f *fact) (moved bool) {
-	var b *branches
-	switch f.kind {
-	case schemas.KindPrompt, schemas.KindCommit, schemas.KindPush:
-		b = load(x, branchesKey(s.id), func() *branches { return &branches{} })
-	default: // it may have told the session's branch
-		if b = load[branches](x, branchesKey(s.id), nil); b != nil {
+	if !stands(f.kind) { // it may have told the session's branch
+		if b := load[branches](x, branchesKey(s.id), nil); b != nil {
 			s.hasMoved(b.moves(s))
 		}
 		return false
 	}
+	b := load(x, branchesKey(s.id), func() *branches { return &branches{} })
 	before := b.moves(s)
 	if len(b.stands) == 0 { // the first, or the session is of an earlier fold
 		for n := range s.facts {
@@ -63,10 +66,10 @@ func (x *fold) stood(s *session, f *fact) (moved bool) {
 
 // note puts a fact in its place in time, if it tells of one.
 func (b *branches) note(s *session, f *fact) {
-	if f.kind != schemas.KindPrompt && f.kind != schemas.KindCommit && f.kind != schemas.KindPush {
+	if !stands(f.kind) {
 		return
 	}
-	now := stand{f.numbers[nOccurredAt].value, f.key, f.key, f.texts[tBranch].value}
+	now := stand{f.numbers[nOccurredAt].value, f.key, f.key, f.texts[tBranch].value, f.kind == schemas.KindTurnEnd}
 	if f.kind != schemas.KindPrompt {
 		now.prompt = schemas.FactKey(s.texts[sSessionId].value, schemas.KindPrompt, f.texts[tPromptId].value)
 		if now.branch == "" || f.texts[tPromptId].value == "" || f.texts[tAgentRunId].value != "" {
@@ -94,7 +97,7 @@ func (s *session) hasMoved(moves []move) {
 	}
 }
 
-// move is a prompt, and the commit or push whose branch it is of.
+// move is a prompt, and the fact whose branch it is of.
 type move struct{ prompt, to schemas.Id }
 
 // moves are the prompts that are of another branch than they began on, the last
@@ -106,13 +109,15 @@ func (b *branches) moves(s *session) (moves []move) {
 			of[p.fact] = cmp.Or(p.branch, s.texts[sBranch].value)
 		}
 	}
-	var to *stand // the next commit or push, while prompts before it are of its branch
+	var to *stand // what tells where they went, while prompts before it are of its prompt's branch
 	for i := len(b.stands) - 1; i >= 0; i-- {
 		switch at := &b.stands[i]; {
 		case !at.isPrompt():
 			from, known := of[at.prompt]
-			if to = nil; known && at.branch != from && !sharedBranch(at.branch) {
+			if known && at.branch != from && !sharedBranch(at.branch) {
 				to = at
+			} else if !at.end { // work was committed where it was done
+				to = nil
 			}
 		case to != nil && of[at.fact] == of[to.prompt]:
 			moves = append(moves, move{at.fact, to.fact})
@@ -123,7 +128,7 @@ func (b *branches) moves(s *session) (moves []move) {
 	return moves
 }
 
-// movedTo is the commit or push whose branch a prompt is of, nil if it is of its
+// movedTo is the fact whose branch a prompt is of, nil if it is of its
 // own; and the branch that the prompt began on.
 func (x *fold) movedTo(s *session, prompt schemas.Id) (to *fact, from string) {
 	if !s.moved {
@@ -153,6 +158,7 @@ func (b *branches) encode() []byte {
 		e.ID(at.fact)
 		e.ID(at.prompt)
 		e.Text(at.branch)
+		e.Bool(at.end)
 	}
 	return e.Writer
 }
@@ -160,7 +166,7 @@ func (b *branches) encode() []byte {
 func (b *branches) decode(record []byte) error {
 	d := decode(record)
 	for range d.Count() {
-		b.stands = append(b.stands, stand{d.Int(), d.ID(), d.ID(), d.Text()})
+		b.stands = append(b.stands, stand{d.Int(), d.ID(), d.ID(), d.Text(), d.Bool()})
 	}
 	return d.Err()
 }

@@ -175,7 +175,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	s.changed = true
 	s.expectEnd(e, x.tx.Now())
 	moved := false
-	if shared || f.kind == schemas.KindPrompt || f.kind == schemas.KindCommit || f.kind == schemas.KindPush {
+	if shared || stands(f.kind) {
 		moved = x.stood(s, f)
 	}
 	if shared || moved || f.kind == schemas.KindPrompt && inherited(f) != before {
