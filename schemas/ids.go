@@ -87,6 +87,20 @@ func PullRequestFact(change, operation string) string {
 // session made it, as does the client where it names none.
 func MadePullRequest(operation string) bool { return operation == "" || operation == "created" }
 
+// OperationsOf are those that a forge's observation of a kind may be of; "" is none.
+// It is nil for kinds that no forge tells of.
+func OperationsOf(k Kind) []string {
+	switch k {
+	case KindForgePullRequest:
+		return []string{"opened", "updated", "reopened", "closed", "merged"}
+	case KindForgePush:
+		return []string{""}
+	case KindCheckRun, KindDeployment:
+		return []string{"", "queued", "in_progress", "completed"}
+	}
+	return nil
+}
+
 // FamilyOf is the family that a kind belongs to.
 func FamilyOf(k Kind) Family {
 	switch k {

@@ -60,7 +60,7 @@ func TestAMergedPullRequestShowsOnItsTask(t *testing.T) {
 					t.Errorf("the task lacks %q:\n%s", want, out)
 				}
 			}
-			if out := run(t, home, "tasks", "--unlinked"); !strings.Contains(out, "github.com/example/shop#18  merged") || !strings.Contains(out, "no session is known to have made it") || !strings.HasSuffix(out, "1 changes\n") {
+			if out := run(t, home, "tasks", "--unlinked"); !strings.Contains(out, "github.com/example/shop#18  merged") || !strings.Contains(out, "no session is known to have made it") || !strings.HasSuffix(out, "1 of 2 changes\n") {
 				t.Errorf("unlinked are\n%s", out)
 			}
 			if out := run(t, home, "verify"); strings.Count(out, "no violations") != 4 {
@@ -83,7 +83,7 @@ func TestALineThatIsNoEventIsADeadLetter(t *testing.T) {
 	home := t.TempDir()
 	file := filepath.Join(home, "events.ndjson")
 	if err := os.WriteFile(file, []byte(forgeEvents(
-		`{"kind":"forge_pull_request","witness":"forge","repo":"github.com/example/shop","occurred_at":1,"body":{"change_id":"github.com/example/shop#19","operation":"sold"}}`,
+		`{"kind":"forge_pull_request","witness":"forge","repo":"github.com/example/shop","occurred_at":1795354450000000,"body":{"change_id":"github.com/example/shop#19","operation":"sold"}}`,
 		`{"kind":"forge_push"}`,
 		`{"kind":"tool_call","witness":"direct","repo":"github.com/example/shop","occurred_at":1,"tool_use_id":"t","body":{"tool_name":"Bash"}}`)), 0o600); err != nil {
 		t.Fatal(err)
@@ -95,11 +95,11 @@ func TestALineThatIsNoEventIsADeadLetter(t *testing.T) {
 	if err := json.Unmarshal([]byte(run(t, home, "import", home, "--json")), &summary); err != nil {
 		t.Fatal(err)
 	}
-	if summary.DeadLetters != 2 || summary.Facts != 4 {
-		t.Errorf("%d dead letters, %d facts, want 2 of the reader, 4", summary.DeadLetters, summary.Facts)
+	if summary.DeadLetters != 3 || summary.Facts != 4 {
+		t.Errorf("%d dead letters, %d facts, want 3, 4", summary.DeadLetters, summary.Facts)
 	}
 	out := run(t, home, "deadletters", "ls")
-	for _, want := range []string{"invalid        events  1 ", "missing_field  files   2 "} {
+	for _, want := range []string{"missing_field  files   2 ", "wrong_value    files   1 "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the dead letters lack %s:\n%s", want, out)
 		}

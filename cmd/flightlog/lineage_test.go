@@ -170,8 +170,11 @@ func TestLineageOfLabelledWorlds(t *testing.T) {
 		state.Add(&r)
 	}
 	unlinked := map[string]*schemas.Enriched{}
-	for _, r := range state.Unlinked() {
-		unlinked[cmp.Or(r.ChangeId, r.Repo+"@"+r.CommitId)] = r
+	everything, _ := state.Changes()
+	for _, c := range everything {
+		if c.Row.TaskId == "" {
+			unlinked[cmp.Or(c.Row.ChangeId, c.Row.Repo+"@"+c.Row.CommitId)] = c.Row
+		}
 	}
 
 	byFamily := map[string]*score{}

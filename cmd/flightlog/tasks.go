@@ -130,9 +130,11 @@ func (o *tasksFlags) contributions(ctx context.Context, in *installation, now ti
 	return facts, held, nil
 }
 
-// partly says that tasks may have begun before what is held.
-func partly(out io.Writer, held time.Time) {
-	if !held.IsZero() {
+// partly says that tasks may have begun before what is held: those whose first row
+// lies within a day of where that begins.
+func partly(out io.Writer, held time.Time, all ...schemas.Task) {
+	near := func(t schemas.Task) bool { return t.FirstSeen < held.Add(24*time.Hour).UnixMicro() }
+	if !held.IsZero() && slices.ContainsFunc(all, near) {
 		fmt.Fprintf(out, "flightlog: rows are held since %s: what a task did before is not told (--archive)\n", when(held))
 	}
 }
@@ -143,11 +145,11 @@ func (o *tasksFlags) list(c *cobra.Command, in *installation, since int64, now t
 	if err != nil {
 		return err
 	}
-	partly(c.ErrOrStderr(), held)
 	all := slices.DeleteFunc(tasks.Group(facts, now.UnixMicro()), func(t schemas.Task) bool {
 		return idle(&t) || t.LastSeen < since || o.open && t.TaskOutcome != schemas.TaskOutcomeOpen ||
 			o.repo != "" && t.Repo != o.repo && !strings.HasSuffix(t.Repo, "/"+o.repo)
 	})
+	partly(c.ErrOrStderr(), held, all...)
 	if o.json {
 		_, err := c.OutOrStdout().Write(taskLines(all))
 		return err
@@ -173,32 +175,38 @@ func (o *tasksFlags) listUnlinked(c *cobra.Command, in *installation, since int6
 	if _, err := r.read(c.Context()); err != nil {
 		return err
 	}
-	rows := slices.DeleteFunc(forge.Unlinked(), func(r *schemas.Enriched) bool {
-		return r.OccurredAt < since || o.repo != "" && r.Repo != o.repo && !strings.HasSuffix(r.Repo, "/"+o.repo)
+	all, elsewhere := forge.Changes()
+	all = slices.DeleteFunc(all, func(c changes.Change) bool {
+		return c.Row.OccurredAt < since || o.repo != "" && c.Row.Repo != o.repo && !strings.HasSuffix(c.Row.Repo, "/"+o.repo)
 	})
+	unlinked := slices.DeleteFunc(slices.Clone(all), func(c changes.Change) bool { return c.Row.TaskId != "" })
 	out := c.OutOrStdout()
 	if o.json {
 		var lines []byte
-		for _, r := range rows {
-			lines = append(r.AppendJSON(lines), '\n')
+		for _, c := range unlinked {
+			lines = append(c.Row.AppendJSON(lines), '\n')
 		}
 		_, err := out.Write(lines)
 		return err
 	}
-	if len(rows) == 0 {
-		_, err := fmt.Fprintln(out, "every change that the forge tells of is linked to a task")
+	if elsewhere > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "flightlog: %d pushed commits are of no pull request and on no target branch: they are no changes\n", elsewhere)
+	}
+	switch {
+	case len(all) == 0:
+		_, err := fmt.Fprintln(out, "the forge has told of no change: import what it tells (docs/changes.md)")
+		return err
+	case len(unlinked) == 0:
+		_, err := fmt.Fprintf(out, "all %d changes that the forge tells of are linked to a task\n", len(all))
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "change\tstate\tbranch\twhen\twhy")
-	for _, r := range rows {
-		state := "pushed"
-		if r.Kind == schemas.KindForgePullRequest {
-			state = r.Detail
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", dash(cmp.Or(r.ChangeId, r.Repo+"@"+r.CommitId)), dash(state), dash(r.Branch), when(time.UnixMicro(r.OccurredAt)), unlinkedText(r.Link))
+	for _, c := range unlinked {
+		r := c.Row
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", dash(cmp.Or(r.ChangeId, r.Repo+"@"+r.CommitId)), c.State, dash(r.Branch), when(time.UnixMicro(r.OccurredAt)), unlinkedText(r.Link))
 	}
-	fmt.Fprintf(w, "%d changes\n", len(rows))
+	fmt.Fprintf(w, "%d of %d changes\n", len(unlinked), len(all))
 	return w.Flush()
 }
 
@@ -233,7 +241,7 @@ func (o *tasksFlags) one(c *cobra.Command, in *installation, id string, now time
 	if err != nil {
 		return err
 	}
-	partly(c.ErrOrStderr(), held)
+	partly(c.ErrOrStderr(), held, *t)
 	r, state := o.reader(in, now), tasks.NewState()
 	r.each = func(row spendRow) error {
 		if row.TaskId == t.TaskId && row.Org == t.Org {

@@ -21,10 +21,10 @@ const (
 )
 
 const (
-	shortest  = 7         // hex digits by which git names a commit at least
-	tolerance = 10 * 60e6 // between the clocks of a forge and a laptop, µs
-	maxDepth  = 8         // a revert of a revert of ...
-	maxChange = 250       // bytes of a change's name
+	shortest   = 7         // hex digits by which git names a commit at least
+	tolerance  = 10 * 60e6 // between the clocks of a forge and a laptop, µs
+	maxReverts = 3         // a revert of a revert of a revert, whatever takes that back
+	maxChange  = 250       // bytes of a change's name
 )
 
 // node is what facts of a repository have in common by naming it.
@@ -63,6 +63,10 @@ func OfForge(k schemas.Kind) bool {
 // OfSession tells a kind of what a session did that changes are joined with.
 func OfSession(k schemas.Kind) bool {
 	return k == schemas.KindCommit || k == schemas.KindPush || k == schemas.KindPullRequest
+}
+
+func isCheck(r *schemas.Enriched) bool {
+	return r.Kind == schemas.KindCheckRun || r.Kind == schemas.KindDeployment
 }
 
 // Repo is the repository that a row is joined in: that of the pull request, which
@@ -222,11 +226,11 @@ func (x linker) commit(of *schemas.Enriched, id, patch string) (l links) {
 	}
 	for _, f := range facts {
 		switch {
-		case f.Kind == schemas.KindForgePush && f.CommitId == id && f.PatchId != "":
+		case f.Kind == schemas.KindForgePush && sameCommit(f.CommitId, id) && f.PatchId != "":
 			patches[f.PatchId] = true
 		case f.Kind != schemas.KindCommit || !sameCommit(f.CommitId, id):
-		case len(f.CommitId) < len(id) && slices.ContainsFunc(facts, func(o *schemas.Enriched) bool {
-			return len(o.CommitId) > len(f.CommitId) && sameCommit(o.CommitId, f.CommitId) && !sameCommit(o.CommitId, id)
+		case slices.ContainsFunc(facts, func(o *schemas.Enriched) bool { // the shorter of the two fits another, too
+			return sameCommit(o.CommitId, f.CommitId) != sameCommit(o.CommitId, id)
 		}):
 			l.ambiguous = true
 		default:
@@ -359,7 +363,7 @@ func (x linker) reverted(r *schemas.Enriched) *schemas.Enriched {
 	known := map[place]*schemas.Enriched{} // many may take back the same
 	var by func(r *schemas.Enriched, depth int) *schemas.Enriched
 	by = func(r *schemas.Enriched, depth int) (back *schemas.Enriched) {
-		if depth > maxDepth || !landed(r) {
+		if depth == maxReverts || !landed(r) {
 			return nil
 		}
 		at := place{r.FactKey, depth}
@@ -408,7 +412,7 @@ func (x linker) change(r *schemas.Enriched) (c schemas.TaskChange, ok bool) {
 	switch {
 	case r.Kind == schemas.KindForgePullRequest:
 		commits = append(commits, r.MergeCommitId)
-	case !landed(r) || len(x.forgePulls(r)) > 0:
+	case !landed(r) || slices.ContainsFunc(x.forgePulls(r), landed):
 		return c, false
 	default:
 		c.ChangeId = r.Repo + "@" + r.CommitId
@@ -445,7 +449,7 @@ func (x linker) forgePulls(r *schemas.Enriched) (pulls []*schemas.Enriched) {
 func (x linker) checks(r *schemas.Enriched, commits []string, c *schemas.TaskChange) {
 	last := map[string]*schemas.Enriched{}
 	for i, commit := range commits {
-		if stem(commit) == "" || slices.Contains(commits[:i], commit) {
+		if stem(commit) == "" || slices.ContainsFunc(commits[:i], func(o string) bool { return sameCommit(o, commit) }) {
 			continue
 		}
 		for _, f := range x.facts(at(r, ofChecks, stem(commit))) {
@@ -458,7 +462,7 @@ func (x linker) checks(r *schemas.Enriched, commits []string, c *schemas.TaskCha
 				}
 				continue
 			}
-			name := f.CommitId + " " + f.Detail
+			name := commit + " " + f.Detail
 			if k := last[name]; k == nil || cmp.Or(cmp.Compare(k.OccurredAt, f.OccurredAt), slices.Compare(k.FactKey[:], f.FactKey[:])) < 0 {
 				last[name] = f
 			}

@@ -265,6 +265,31 @@ var stories = map[string]struct {
 	"reviewed and merged by an agent": {
 		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)), reviewed("U", 2, 1, "commented"), reviewed("U", 3, 1, "merged")},
 		[]string{"T: #1 merged by commit"}, nil},
+	"closed, and edited after it": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "opened", 1, a), pull(1, "closed", 2, a), pull(1, "updated", 3, a)},
+		[]string{"T: #1 closed by commit"}, nil},
+	"closed and opened again in one second": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "opened", 1, a), pull(1, "reopened", 2, a), pull(1, "closed", 2, a)},
+		[]string{"T: #1 closed by commit"}, nil},
+	"with a title": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "closed", 2, a, func(b *schemas.ArtifactBody) { b.Name = "Round prices" })},
+		[]string{"T: #1 closed by commit"}, nil},
+	"a revert that named another one by mistake": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)),
+			onBranch("revert-2", pull(2, "merged", 30, c, mergedAs(m2), reverts(pullID(1)))), onBranch("revert-2", pull(2, "merged", 31, c, mergedAs(m2), reverts(pullID(9))))},
+		[]string{"T: #1 merged by commit"}, []string{"forge_pull_request none"}},
+	"a head that moves on from a person's commit": {
+		[]*schemas.Enriched{opened("T", 1, 1), onBranch("other", pull(1, "opened", 2, b)), check(b, "unit", 3, true), onBranch("other", pull(1, "updated", 4, c))},
+		[]string{"T: #1 open by pull_request"}, nil},
+	"closed, and its commit pushed by hand": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "opened", 2, a), pull(1, "closed", 3, a), push(a, 4)},
+		[]string{"T: #1 closed by commit", "T: " + a + " merged by commit"}, nil},
+	"the forge abbreviates what fits two commits": {
+		[]*schemas.Enriched{onBranch("main", commit("T", 1, a)), onBranch("main", commit("U", 1, sha("aaaaaaa2"))), push("aaaaaaa", 2)},
+		nil, []string{"forge_push ambiguous"}},
+	"one check by two names of its commit": {
+		[]*schemas.Enriched{commit("T", 1, a), pull(1, "opened", 1, a), check(a, "unit", 2, false), check(a[:12], "unit", 3, true)},
+		[]string{"T: #1 open by commit, checks 1/1"}, nil},
 	"an abbreviated id that fits two commits": {
 		[]*schemas.Enriched{onBranch("main", commit("T", 1, "aaaaaaa")), push(a, 2), push(sha("aaaaaaa2"), 2)},
 		nil, []string{"forge_push ambiguous", "forge_push ambiguous"}},
@@ -336,29 +361,19 @@ func TestRowsTellTheSame(t *testing.T) {
 	}
 }
 
-// Many commits of a pull request that all take back the one before, many times
-// over, are looked at once each.
-func TestManyThatTakeBackTheSame(t *testing.T) {
-	const levels, commits = 9, 150
-	state := changes.NewState()
-	state.Add(opened("T", 1, 1))
-	for n := 1; n <= levels; n++ {
-		take := reverts("")
-		if n > 1 {
-			take = reverts(pullID(n - 1))
-		}
-		said := []*schemas.Enriched{pull(n, "merged", int64(n), sha(fmt.Sprintf("%07x", n)), take)}
-		for i := range commits {
-			said = append(said, push(sha(fmt.Sprintf("%07x", n*1000+i)), int64(n), ofPull(n), take))
-		}
-		for _, r := range said {
-			r.Version, r.Sign = 1, 1
-			state.Add(r)
-		}
-	}
-	for _, f := range state.Contributions() {
-		if f.ChangeId == pullID(1) && f.Task.Changes[0].State != schemas.ChangeStateMerged {
-			t.Errorf("%s is %s", f.ChangeId, f.Task.Changes[0].State)
+// A chain of reverts counts as far as the third, in whatever order it comes.
+func TestAChainOfRevertsCountsToItsThird(t *testing.T) {
+	rows := []*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m))}
+	back := m
+	for n := range 7 {
+		next := sha(fmt.Sprintf("%07x", 0x1000000+n))
+		rows = append(rows, push(next, int64(10+n), reverts(back)))
+		back = next
+		want := []string{"T: #1 " + map[bool]string{true: "merged", false: "reverted"}[n == 1] + " by commit"} // the second takes the first back
+		forward, backward := play(t, rows, time.Minute).said(), slices.Clone(rows)
+		slices.Reverse(backward)
+		if got := play(t, backward, time.Minute).said(); !slices.Equal(got, want) || !slices.Equal(forward, want) {
+			t.Errorf("%d reverts: said %q forward and %q backward, want %q", n+1, forward, got, want)
 		}
 	}
 }
@@ -396,6 +411,107 @@ func TestRecordsLeaveTheState(t *testing.T) {
 		if key[0] >= ' ' {
 			t.Errorf("after nine days without arrivals record %q is still there, of %d", key[:1], before)
 		}
+	}
+}
+
+// records are those of the processor.
+func records(h *engine.Harness) (n int) {
+	for _, key := range h.Keys() {
+		if key[0] >= ' ' {
+			n++
+		}
+	}
+	return n
+}
+
+// More checks of a commit than a node takes are said, too.
+func TestEveryFactIsSaid(t *testing.T) {
+	rows := []*schemas.Enriched{commit("T", 1, a), pull(1, "opened", 1, a)}
+	for n := range 300 {
+		rows = append(rows, check(a, fmt.Sprint("job ", n), 2, true))
+	}
+	if w := play(t, rows, 0); len(w.rows) != 301 {
+		t.Errorf("%d rows of 301 stand", len(w.rows))
+	}
+}
+
+// What comes back to be looked at leaves again, and what has aged out is not said
+// anew: its row still stands.
+func TestWhatHasLeft(t *testing.T) {
+	h := engine.NewHarness(changes.NewProcessor(), begin+1000*day)
+	tell := func(r *schemas.Enriched) {
+		t.Helper()
+		if err := h.Append(broker.AppendRows(nil, broker.ChangeFacts, &schemas.RowHeader{Processor: "sessions"}, [][]byte{r.AppendAvro(nil)})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	advance := func(days int) {
+		t.Helper()
+		for range days {
+			if err := h.Advance(24 * time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for n := range 40 {
+		tell(commit("T", int64(n), sha(fmt.Sprintf("%07x", 0xabc0000+n))))
+	}
+	tell(pull(1, "opened", 50, sha("abc0001")))
+	advance(10)
+	if n := records(h); n > 0 {
+		t.Fatalf("%d records after ten days", n)
+	}
+	tell(onBranch("fix/x", pull(2, "opened", 300, b)))
+	if records(h) < 40 {
+		t.Fatal("the branch's facts did not come back")
+	}
+	advance(12)
+	if n := records(h); n > 0 {
+		t.Errorf("%d records came back and stay", n)
+	}
+	h.ExpireClosed()
+	tell(pull(1, "merged", 600, sha("abc0001"), mergedAs(m)))
+	signs := map[schemas.Id]int32{}
+	for _, b := range h.Rows(broker.Enriched) {
+		var r schemas.Enriched
+		if _, err := r.DecodeAvro(b); err != nil {
+			t.Fatal(err)
+		}
+		signs[r.FactKey] += r.Sign
+	}
+	for key, n := range signs {
+		if n != 1 {
+			t.Errorf("%s stands %d times", key, n)
+		}
+	}
+	if n := len(h.Rows(broker.DeadLetters)); n != 1 {
+		t.Errorf("%d dead letters, want that of the merge", n)
+	}
+}
+
+// A branch that is used for ever: what was closed long ago costs nothing.
+func TestABusyBranchIsNotLookedThrough(t *testing.T) {
+	h := engine.NewHarness(changes.NewProcessor(), begin+1000*day)
+	for n := 1; n <= 300; n++ {
+		before := len(h.Commits)
+		for _, r := range []*schemas.Enriched{pull(n, "opened", int64(n)*24, sha(fmt.Sprintf("%07x", 0xabc0000+n))), pull(n, "closed", int64(n)*24+2, "")} {
+			if err := h.Append(broker.AppendRows(nil, broker.ChangeFacts, &schemas.RowHeader{Processor: "sessions"}, [][]byte{r.AppendAvro(nil)})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.Advance(24 * time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		changed := 0
+		for _, c := range h.Commits[before:] {
+			changed += len(c.Delta)
+		}
+		if made := len(h.Commits) - before; made > 12 || changed > 120 {
+			t.Fatalf("%d commits with %d records for pull request %d", made, changed, n)
+		}
+	}
+	if n := records(h); n > 60 {
+		t.Errorf("%d records", n)
 	}
 }
 

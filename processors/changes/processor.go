@@ -45,18 +45,11 @@ const (
 	nodeKeys = 'n' // n with H(org, repo, kind, name): the facts that name something
 	markKind = 'j' // j with H(org, fact_key): the fact is to be judged
 
-	maxSteps  = 6    // from a fact to the last one that it may concern
-	maxAtNode = 256  // facts of one node; of more the first that came
-	maxSpread = 1024 // facts that one fact may concern
+	maxSteps  = 2 * maxReverts // from a fact to the last one that it may concern
+	again     = 1              // what comes back is looked at again a day later (engine.Tx.Archive)
+	maxAtNode = 256            // facts of one node; of more the first that came
+	maxSpread = 1024           // facts that one fact may concern
 )
-
-// Observations of one fact that are kept: the last of each operation.
-var operations = map[schemas.Kind][]string{
-	schemas.KindForgePullRequest: {"opened", "updated", "reopened", closed, merged},
-	schemas.KindForgePush:        {""},
-	schemas.KindCheckRun:         {"", "queued", "in_progress", "completed"},
-	schemas.KindDeployment:       {"", "queued", "in_progress", "completed"},
-}
 
 // Observed is an event of the forge as a row that has no version yet. The error
 // wraps [engine.ErrInvalid].
@@ -76,14 +69,17 @@ func Observed(org string, e *schemas.Event) (schemas.Enriched, error) {
 		return invalid("a forge_pull_request without a change_id")
 	case e.Kind != schemas.KindForgePullRequest && stem(a.CommitId) == "":
 		return invalid("a %s without a commit_id", e.Kind)
-	case !slices.Contains(operations[e.Kind], a.Operation):
-		return invalid("operation %.32q of a %s, want one of %q", a.Operation, e.Kind, operations[e.Kind])
+	case !slices.Contains(schemas.OperationsOf(e.Kind), a.Operation):
+		return invalid("an operation that no %s has", e.Kind)
 	}
 	r := schemas.Enriched{FactKey: e.FactKey, EventId: e.EventId, Family: schemas.FamilyArtifact, Kind: e.Kind, Witnesses: e.Witness.String(),
 		CaptureMode: e.CaptureMode, OccurredAt: e.OccurredAt, DurationMs: e.DurationMs, Success: e.Success, ErrorClass: e.ErrorClass,
 		Org: org, User: e.User, UserSource: e.UserSource, Repo: e.Repo, Branch: e.Branch, Workflow: e.Workflow, WorkflowSource: e.WorkflowSource,
 		CommitId: a.CommitId, ChangeId: a.ChangeId, PatchId: a.PatchId, TargetBranch: a.TargetBranch, MergeCommitId: a.MergeCommitId, Reverts: a.Reverts,
 		Detail: cmp.Or(a.Name, a.Operation)}
+	if e.Kind == schemas.KindForgePullRequest {
+		r.Detail = a.Operation
+	}
 	r.Link = a.Operation // until it is said: what the observation is of
 	r.Cap()
 	return r, nil
@@ -127,18 +123,29 @@ func recordID(key string) (id schemas.Id) {
 	return id
 }
 
-// recall brings a record back that has left the state.
+// here tells a record that has not left the state.
+func (x *fold) here(key string) bool {
+	if r, ok := x.open[key]; ok {
+		return !gone(r)
+	}
+	_, _, ok := x.tx.Get(key)
+	return ok
+}
+
+// recall brings a record back that has left the state, if its archive still stands.
 func (x *fold) recall(key string) error {
-	if r, ok := x.open[key]; ok && !gone(r) {
-		return nil
-	}
-	if _, _, ok := x.tx.Get(key); ok && x.open[key] == nil {
-		return nil
-	}
-	if err := x.tx.Recall(recordID(key)); err != nil && !errors.Is(err, engine.ErrArchived) {
+	if err := x.recallFact(key); !errors.Is(err, engine.ErrArchived) {
 		return err
 	}
-	return nil // where its archive has aged out it begins anew
+	return nil
+}
+
+// recallFact is recall of what must not begin anew: its row still stands somewhere.
+func (x *fold) recallFact(key string) error {
+	if x.here(key) {
+		return nil
+	}
+	return x.tx.Recall(recordID(key))
 }
 
 func gone(r record) bool {
@@ -188,8 +195,12 @@ func (x *fold) facts(at node) (rows []*schemas.Enriched) {
 	if m == nil {
 		return nil
 	}
-	for _, id := range m.facts {
-		key := string(factKind) + string(id[:])
+	for _, member := range m.facts {
+		key := string(factKind) + string(member.id[:])
+		if member.closed != 0 && !x.here(key) { // all that anybody asks of it
+			rows = append(rows, &schemas.Enriched{Kind: schemas.KindForgePullRequest, Detail: closed, OccurredAt: member.closed})
+			continue
+		}
 		if err := x.recall(key); err != nil {
 			x.needs = cmp.Or(x.needs, err)
 			return nil
@@ -214,10 +225,15 @@ func (x *fold) Frame(payload []byte) error {
 		if !OfForge(r.Kind) && !OfSession(r.Kind) || Repo(r) == "" {
 			return fmt.Errorf("%w: a row of kind %s without a repository", engine.ErrInvalid, r.Kind)
 		}
-		if err := x.recall(factRecord(r.Org, r.FactKey)); err != nil {
+		key := factRecord(r.Org, r.FactKey)
+		if err := x.recallFact(key); err != nil {
 			return err
 		}
-		for _, at := range nodesOf(r) {
+		nodes := nodesOf(r)
+		if f := load[fact](x, key, false); f != nil && f.now() != nil {
+			nodes = append(nodes, nodesOf(f.now())...)
+		}
+		for _, at := range nodes {
 			if err := x.recall(nodeRecord(at)); err != nil {
 				return err
 			}
@@ -233,18 +249,29 @@ func (x *fold) Frame(payload []byte) error {
 func (x *fold) take(r *schemas.Enriched) {
 	key := factRecord(r.Org, r.FactKey)
 	f := load[fact](x, key, true)
+	before := f.now()
 	if !f.take(r) {
 		return
 	}
 	f.arrived, f.changed, f.spreads = x.tx.Now(), true, true
-	for _, at := range nodesOf(r) {
-		name := nodeRecord(at)
-		m := load[members](x, name, true)
-		if m.add(recordID(key)) {
-			m.arrived, m.changed = x.tx.Now(), true
+	if before != nil { // what it concerned may be linked otherwise, too
+		for _, name := range namesOf(concerns(before)) {
+			if !slices.Contains(f.was, name) && len(f.was) < maxWas {
+				f.was = append(f.was, name)
+			}
 		}
-		if !slices.Contains(f.nodes, name) && len(f.nodes) < maxNodes {
-			f.nodes = append(f.nodes, name)
+	}
+	now := f.now()
+	if now == nil {
+		now = r
+	}
+	for _, at := range nodesOf(now) {
+		shut := int64(0)
+		if at.kind == ofBranch && now.Kind == schemas.KindForgePullRequest {
+			shut = closedAt(now)
+		}
+		if m := load[members](x, nodeRecord(at), true); m.put(recordID(key), shut) {
+			m.arrived, m.changed = x.tx.Now(), true
 		}
 	}
 }
@@ -261,7 +288,7 @@ func (x *fold) Due(key string) error {
 		if m := load[members](x, key, false); m != nil {
 			m.changed = true
 			if m.arrived+closeAfter <= x.tx.Now() {
-				x.tx.Archive(recordID(key), key, m.encode(), 0)
+				x.tx.Archive(recordID(key), key, m.encode(), again)
 				m.gone = true
 			}
 		}
@@ -272,7 +299,7 @@ func (x *fold) Due(key string) error {
 		return nil
 	}
 	if f.spreads {
-		concerned, err := x.concerned(f)
+		concerned, err := x.concerned(key, f)
 		if err != nil {
 			return err
 		}
@@ -280,25 +307,38 @@ func (x *fold) Due(key string) error {
 			m := load[mark](x, string(markKind)+id, true)
 			m.stands = true
 		}
-		f.spreads = false
+		f.spreads, f.was = false, nil
 	}
 	f.changed = true
 	if f.arrived+closeAfter <= x.tx.Now() {
-		x.tx.Archive(recordID(key), key, f.encode(), 0)
+		x.tx.Archive(recordID(key), key, f.encode(), again)
 		f.gone = true
 	}
 	return nil
 }
 
 // concerned are the facts of the forge that may be linked or stand otherwise
-// because of a fact, itself among them: the nearest first.
-func (x *fold) concerned(f *fact) (found []string, err error) {
-	seen := map[string]bool{}
-	next := slices.Clone(f.nodes)
-	if r := f.now(); r != nil {
+// because of a fact: itself, and the nearest first.
+func (x *fold) concerned(key string, f *fact) (found []string, err error) {
+	r, since := f.now(), int64(0)
+	if len(f.given) > 0 && OfForge(f.given[0].Kind) {
+		found = append(found, key[1:])
+	}
+	for i := range f.given {
+		if at := f.given[i].OccurredAt; since == 0 || at < since {
+			since = at
+		}
+	}
+	seen := map[string]bool{key: true}
+	next := slices.Clone(f.was)
+	if r != nil {
 		next = append(next, namesOf(concerns(r))...)
 	}
-	for range maxSteps {
+	steps := maxSteps
+	if r != nil && isCheck(r) { // nothing stands otherwise because of it but what names its commit
+		steps = 1
+	}
+	for range steps {
 		var beyond []string
 		for _, name := range next {
 			if seen[name] {
@@ -312,9 +352,9 @@ func (x *fold) concerned(f *fact) (found []string, err error) {
 			if m == nil {
 				continue
 			}
-			for _, id := range m.facts {
-				key := string(factKind) + string(id[:])
-				if seen[key] || len(found) == maxSpread {
+			for _, member := range m.facts {
+				key := string(factKind) + string(member.id[:])
+				if seen[key] || len(found) == maxSpread || member.closed != 0 && member.closed+tolerance < since {
 					continue
 				}
 				seen[key] = true
@@ -322,18 +362,15 @@ func (x *fold) concerned(f *fact) (found []string, err error) {
 					return nil, err
 				}
 				other := load[fact](x, key, false)
-				if other == nil {
+				if other == nil || other.now() == nil {
 					continue
 				}
 				r := other.now()
-				if r == nil {
-					continue
-				}
 				if OfForge(r.Kind) {
-					found = append(found, string(id[:]))
+					found = append(found, string(member.id[:]))
 				}
-				if r.Kind != schemas.KindCheckRun && r.Kind != schemas.KindDeployment {
-					beyond = append(beyond, namesOf(concerns(r))...)
+				if !isCheck(r) { // a branch is of no concern to those who do not stand there
+					beyond = append(beyond, namesOf(slices.DeleteFunc(concerns(r), func(n node) bool { return n.kind == ofBranch }))...)
 				}
 			}
 		}
@@ -360,17 +397,17 @@ func (x *fold) judge(key string) error {
 		load[mark](x, key, true).stands = false
 		return nil
 	}
-	r := f.now()
+	r := *f.now()
 	x.needs = nil
-	l := linker{x}.of(r)
-	facts := linker{x}.contributions(r)
+	l := linker{x}.of(&r)
+	facts := linker{x}.contributions(&r)
 	if x.needs != nil {
 		return x.needs
 	}
 	load[mark](x, key, true).stands = false
-	f.changed = true
+	f.changed, f.arrived = true, x.tx.Now()
 	r.TaskId, r.Link = l.word()
-	x.say(f, r)
+	x.say(f, &r)
 	x.tell(f, r.Org, facts)
 	return nil
 }

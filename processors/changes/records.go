@@ -11,7 +11,7 @@ import (
 	"github.com/flightlog/flightlog/schemas"
 )
 
-const maxNodes = 16 // that a fact is remembered at
+const maxWas = 64 // nodes that a fact concerned before
 
 // fact is the record of a fact.
 type fact struct {
@@ -19,11 +19,12 @@ type fact struct {
 	row     []byte             // of the forge: last published +1 row, encoded
 	version int64
 	arrived int64
-	nodes   []string // records of nodes that it stands at, or stood
+	was     []string // records of nodes that it concerned since it was spread last, and may not any more
 	told    []told   // tasks that were told of it
 	spreads bool     // what it concerns is to be judged
 	changed bool
 	gone    bool
+	current *schemas.Enriched // of now; nil = not known
 }
 
 type told struct{ task, change, hash string }
@@ -42,20 +43,27 @@ func (f *fact) take(r *schemas.Enriched) bool {
 		if g.Kind != r.Kind || order <= 0 {
 			return false
 		}
-		f.given[i] = *r
+		f.given[i], f.current = *r, nil
 		return true
 	}
 	if len(f.given) > 0 && f.given[0].Kind != r.Kind {
 		return false
 	}
-	f.given = append(f.given, *r)
+	f.given, f.current = append(f.given, *r), nil
 	slices.SortFunc(f.given, func(a, b schemas.Enriched) int { return cmp.Compare(a.Link, b.Link) })
 	return true
 }
 
-// now is the fact as all that was told of it makes it; nil where it was taken
-// back.
+// now is the fact as all that was told of it makes it, which nobody may write into;
+// nil where it was taken back.
 func (f *fact) now() *schemas.Enriched {
+	if f.current == nil {
+		f.current = f.made()
+	}
+	return f.current
+}
+
+func (f *fact) made() *schemas.Enriched {
 	if len(f.given) == 0 {
 		return nil
 	}
@@ -68,20 +76,25 @@ func (f *fact) now() *schemas.Enriched {
 	}
 	in := slices.Clone(f.given)
 	slices.SortFunc(in, func(a, b schemas.Enriched) int {
-		return cmp.Or(cmp.Compare(a.OccurredAt, b.OccurredAt), bytes.Compare(a.EventId[:], b.EventId[:]))
+		return cmp.Or(cmp.Compare(a.OccurredAt, b.OccurredAt), cmp.Compare(slices.Index(states, a.Link), slices.Index(states, b.Link)),
+			bytes.Compare(a.EventId[:], b.EventId[:]))
 	})
 	r := in[0]
 	for i := range in[1:] {
 		overlay(&r, &in[1+i])
 	}
-	for i := range in { // what was merged stays so
-		if g := &in[i]; g.Kind == schemas.KindForgePullRequest && g.Link == merged {
-			r.Detail, r.OccurredAt = merged, g.OccurredAt
+	for i := range in { // its state is the last of these, and what was merged stays so
+		if g := &in[i]; slices.Contains(states, g.Link) && (r.Detail != merged || g.Link == merged) {
+			r.Detail, r.OccurredAt = g.Link, g.OccurredAt
 		}
 	}
 	r.Link = ""
 	return &r
 }
+
+// states are the operations that a pull request's state is of; of two at the same
+// time the later one of these.
+var states = []string{"opened", "reopened", closed, merged}
 
 // overlay puts what a later observation says over an earlier one.
 func overlay(r, later *schemas.Enriched) {
@@ -137,8 +150,8 @@ func (f *fact) encode() []byte {
 		e.Bytes(f.given[i].AppendAvro(nil))
 	}
 	e.Bytes(f.row)
-	e.Uint(uint64(len(f.nodes)))
-	for _, n := range f.nodes {
+	e.Uint(uint64(len(f.was)))
+	for _, n := range f.was {
 		e.Text(n)
 	}
 	e.Uint(uint64(len(f.told)))
@@ -174,7 +187,7 @@ func (f *fact) decode(b []byte) error {
 	}
 	f.row = row()
 	for range d.Count() {
-		f.nodes = append(f.nodes, d.Text())
+		f.was = append(f.was, d.Text())
 	}
 	for range d.Count() {
 		f.told = append(f.told, told{d.Text(), d.Text(), d.Text()})
@@ -184,18 +197,43 @@ func (f *fact) decode(b []byte) error {
 
 // members is the record of a node: the facts that name it, sorted.
 type members struct {
-	facts   []schemas.Id
+	facts   []member
 	arrived int64
 	changed bool
 	gone    bool
 }
 
-func (m *members) add(id schemas.Id) bool {
-	i, found := slices.BinarySearchFunc(m.facts, id, func(a, b schemas.Id) int { return bytes.Compare(a[:], b[:]) })
-	if found || len(m.facts) >= maxAtNode {
-		return false
+// member is a fact at a node. At a branch it is known of a pull request when it was
+// closed, so that the ones of long ago need not be looked at.
+type member struct {
+	id     schemas.Id
+	closed int64 // µs, 0 = it is open, or nothing that closes
+}
+
+// put notes a fact; it tells whether that is new. A full node takes no more, but in
+// the place of the pull request that was closed first.
+func (m *members) put(id schemas.Id, closed int64) bool {
+	i, found := slices.BinarySearchFunc(m.facts, id, func(a member, id schemas.Id) int { return bytes.Compare(a.id[:], id[:]) })
+	if found {
+		was := m.facts[i].closed
+		m.facts[i].closed = closed
+		return was != closed
 	}
-	m.facts = slices.Insert(m.facts, i, id)
+	if len(m.facts) >= maxAtNode {
+		first := -1
+		for k, f := range m.facts {
+			if f.closed != 0 && (first < 0 || f.closed < m.facts[first].closed) {
+				first = k
+			}
+		}
+		if first < 0 {
+			return false
+		}
+		if m.facts = slices.Delete(m.facts, first, first+1); first < i {
+			i--
+		}
+	}
+	m.facts = slices.Insert(m.facts, i, member{id, closed})
 	return true
 }
 
@@ -205,14 +243,20 @@ func (m *members) due(now int64) int64 { return max(now+1, m.arrived+closeAfter)
 func (m *members) encode() []byte {
 	e := records.New(256)
 	e.Int(m.arrived)
-	e.IDs(m.facts)
+	e.Uint(uint64(len(m.facts)))
+	for _, f := range m.facts {
+		e.ID(f.id)
+		e.Int(f.closed)
+	}
 	return e
 }
 
 func (m *members) decode(b []byte) error {
 	d := records.Read(b)
 	m.arrived = d.Int()
-	m.facts = d.IDs()
+	for range d.Count() {
+		m.facts = append(m.facts, member{d.ID(), d.Int()})
+	}
 	return d.Err()
 }
 

@@ -73,14 +73,25 @@ func (s *State) Contributions() (facts []schemas.TaskFact) {
 	return facts
 }
 
-// Unlinked are the pull requests and pushed commits that no single task is known
-// of, in order of time; the column link says why.
-func (s *State) Unlinked() (rows []*schemas.Enriched) {
+// Change is a pull request, or a commit that landed without one, and how it stands.
+type Change struct {
+	Row   *schemas.Enriched // without a task_id the column link says why
+	State schemas.ChangeState
+}
+
+// Changes are all that the forge tells of, in order of time, and how many commits it
+// tells of that are none: of no pull request and on no target branch.
+func (s *State) Changes() (all []Change, elsewhere int) {
 	x, forge := s.standing()
 	for _, r := range forge {
-		if _, ok := x.change(r); ok && r.TaskId == "" {
-			rows = append(rows, r)
+		if isCheck(r) {
+			continue
+		}
+		if c, ok := x.change(r); ok {
+			all = append(all, Change{r, c.State})
+		} else if !landed(r) && len(x.forgePulls(r)) == 0 {
+			elsewhere++
 		}
 	}
-	return rows
+	return all, elsewhere
 }

@@ -525,7 +525,7 @@ func (p *partition) waitOrTick(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("cannot write a tick", "error", err)
 			}
-			ticked, p.tickedFor = true, at
+			ticked, p.tickedFor = err == nil, at // else it is tried again
 			// The broker's clock may be behind ours: ask less and less often.
 			p.tickPause = min(2*p.tickPause+10*time.Millisecond, 5*time.Second)
 		case <-ctx.Done():

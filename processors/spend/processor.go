@@ -531,10 +531,10 @@ func (h *history) each(yield func(amount) bool) {
 func (h *history) forget(before int64) {
 	for len(h.earlier) > 0 {
 		at, n := binary.Varint(h.earlier)
-		if at >= before {
+		_, m := binary.Varint(h.earlier[max(n, 0):])
+		if n <= 0 || m <= 0 || at >= before {
 			return
 		}
-		_, m := binary.Varint(h.earlier[n:])
 		h.earlier = h.earlier[n+m:]
 	}
 	if h.last.at < before {

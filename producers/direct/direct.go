@@ -35,7 +35,7 @@ func (r *Reader) Line(_ int64, raw []byte) error {
 }
 
 // Parse reads an event. The error is a *[producers.BadInput] that names the field
-// and holds no text of it.
+// and holds no value of it.
 func Parse(raw []byte) (*schemas.Event, error) {
 	fields := json.NewDecoder(bytes.NewReader(raw))
 	fields.UseNumber()
@@ -64,10 +64,12 @@ func Parse(raw []byte) (*schemas.Event, error) {
 		return nil, missing("witness", "forge, ci, git or direct")
 	case e.OccurredAt <= 0:
 		return nil, missing("occurred_at", "µs since 1970")
-	case e.SessionId == "" && !ofForge(e.Kind):
+	case schemas.OperationsOf(e.Kind) != nil:
+		if err := forge(e); err != nil {
+			return nil, err
+		}
+	case e.SessionId == "":
 		return nil, missing("session_id", fmt.Sprintf("the session of a %s", e.Kind))
-	case e.SessionId == "" && e.Repo == "":
-		return nil, missing("repo", "host/owner/name")
 	}
 	given := e.FactKey
 	id := identity(e)
@@ -80,15 +82,6 @@ func Parse(raw []byte) (*schemas.Event, error) {
 		schemas.SetEventID(e)
 	}
 	return e, nil
-}
-
-// ofForge tells kinds that have no session.
-func ofForge(k schemas.Kind) bool {
-	switch k {
-	case schemas.KindForgePush, schemas.KindForgePullRequest, schemas.KindCheckRun, schemas.KindDeployment:
-		return true
-	}
-	return false
 }
 
 func missing(field, want string) error {
@@ -196,6 +189,19 @@ func enum[E ~uint8](parse func(string) (E, bool)) func(string) (uint8, bool) {
 	}
 }
 
+// symbolsOf are the names of an enum's values but unknown.
+func symbolsOf(t reflect.Type) (names []string) {
+	for v := 1; ; v++ {
+		name := reflect.New(t).Elem()
+		name.SetUint(uint64(v))
+		if s := fmt.Sprint(name.Interface()); s != "unknown" {
+			names = append(names, s)
+			continue
+		}
+		return names
+	}
+}
+
 // set puts a JSON value into a field; the error is what was wanted. null is a value
 // that is not known.
 func set(field reflect.Value, value any) error {
@@ -208,7 +214,7 @@ func set(field reflect.Value, value any) error {
 	if parse, ok := symbols[field.Type()]; ok {
 		v, known := parse(text)
 		if !isText || !known {
-			return fmt.Errorf("a symbol of %s", field.Type().Name())
+			return fmt.Errorf("one of %s", strings.Join(symbolsOf(field.Type()), ", "))
 		}
 		field.SetUint(uint64(v))
 		return nil

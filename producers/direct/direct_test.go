@@ -16,7 +16,7 @@ import (
 func TestTheJSONFormIsReadAsItIsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[a-z0-9/#-]{1,12}`)
-		e := &schemas.Event{Kind: schemas.Kind(rapid.IntRange(1, int(schemas.KindDeployment)).Draw(t, "kind")), Witness: schemas.WitnessForge,
+		e := &schemas.Event{Kind: schemas.Kind(rapid.IntRange(1, int(schemas.KindTestRun)).Draw(t, "kind")), Witness: schemas.WitnessForge,
 			OccurredAt: 1_795_000_000_000_000, Repo: text.Draw(t, "repo"), Branch: text.Draw(t, "branch"), DurationMs: schemas.SomeLong(5), Success: schemas.SomeBool(true),
 			SessionId: "s", FactKey: schemas.FactKey("r", schemas.KindCheckRun, text.Draw(t, "id")), WorkKind: schemas.WorkKindBugfix}
 		body := bodyOf(e)
@@ -45,21 +45,35 @@ func TestTheJSONFormIsReadAsItIsWritten(t *testing.T) {
 
 func TestWhatIsWrongWithALine(t *testing.T) {
 	for line, want := range map[string]string{
-		`{"kind":"forge_push","repo":"h/o/n","occurred_at":1,"body":{"commit_id":"abcdef1"}}`:                                               "missing_field: witness",
-		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","body":{"commit_id":"abcdef1"}}`:                                             "missing_field: occurred_at",
-		`{"kind":"forge_push","witness":"forge","occurred_at":1,"body":{"commit_id":"abcdef1"}}`:                                            "missing_field: repo",
-		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":1,"body":{}}`:                                                  "missing_field: fact_key",
-		`{"kind":"commit","witness":"git","repo":"h/o/n","occurred_at":1,"body":{"commit_id":"abcdef1"}}`:                                   "missing_field: session_id",
-		`{"kind":"merge","witness":"forge","repo":"h/o/n","occurred_at":1,"body":{}}`:                                                       "wrong_type: kind: want a symbol of Kind",
-		`{"witness":"forge","repo":"h/o/n","occurred_at":1,"body":{}}`:                                                                      "missing_field: kind",
-		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":"secret","body":{}}`:                                               "wrong_type: occurred_at: want a whole number",
-		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1,"body":{"token_input":4}}`:                                       `unknown_field: body."token_input"`,
-		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1,"Repo":"x"}`:                                                     `unknown_field: "Repo"`,
-		`{"kind":"check_run","witness":"ci","repo":7}`:                                                                                      "wrong_type: repo: want a text",
-		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1,"fact_key":"00","body":{}}`:                                      "wrong_type: fact_key: want 32 hex digits",
-		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1,"success":"yes","body":{}}`:                                      "wrong_type: success: want true or false",
-		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1,"body":{"commit_id":"abcdef1","name":"unit","lines_added":1.5}}`: "wrong_type: body.lines_added: want a whole number",
+		`{"kind":"forge_push","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1"}}`:                                               "missing_field: witness",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","body":{"commit_id":"abcdef1"}}`:                                                            "missing_field: occurred_at",
+		`{"kind":"forge_push","witness":"forge","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1"}}`:                                            "missing_field: repo",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{}}`:                                                  "missing_field: body.commit_id",
+		`{"kind":"commit","witness":"git","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1"}}`:                                   "missing_field: session_id",
+		`{"kind":"merge","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{}}`:                                                       "wrong_type: kind: want one of session_start, session_end, prompt",
+		`{"witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{}}`:                                                                      "missing_field: kind",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":"secret","body":{}}`:                                                              "wrong_type: occurred_at: want a whole number",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"body":{"token_input":4}}`:                                       `unknown_field: body."token_input"`,
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"Repo":"x"}`:                                                     `unknown_field: "Repo"`,
+		`{"kind":"check_run","witness":"ci","repo":7}`:                                                                                                     "wrong_type: repo: want a text",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"fact_key":"00","body":{}}`:                                      "wrong_type: fact_key: want 32 hex digits",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"success":"yes","body":{}}`:                                      "wrong_type: success: want true or false",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1","name":"unit","lines_added":1.5}}`: "wrong_type: body.lines_added: want a whole number",
 		`{"kind":"check_run"} {}`: "not_json",
+		`{"kind":"commit","witness":"git","session_id":"s","occurred_at":1795000000000000,"body":{}}`:                                                           "missing_field: fact_key",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","session_id":"s","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1"}}`:                 "wrong_value: session_id",
+		`{"kind":"forge_push","witness":"forge","repo":"o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1"}}`:                                    "wrong_value: repo",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":1795000000,"body":{"commit_id":"abcdef1"}}`:                                        "wrong_value: occurred_at",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":17950000000000000,"body":{"commit_id":"abcdef1"}}`:                                 "wrong_value: occurred_at",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abc"}}`:                                      "wrong_value: body.commit_id: want 7 to 64 hex digits",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1","reverts":"that one"}}`:             "wrong_value: body.reverts",
+		`{"kind":"forge_push","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1","operation":"forced"}}`:             "wrong_value: body.operation: want none",
+		`{"kind":"forge_pull_request","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"operation":"opened"}}`:                           "missing_field: body.change_id: want h/o/n#number",
+		`{"kind":"forge_pull_request","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"change_id":"h/o/m#1","operation":"opened"}}`:     "wrong_value: body.change_id",
+		`{"kind":"forge_pull_request","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"change_id":"h/o/n#one","operation":"opened"}}`:   "wrong_value: body.change_id",
+		`{"kind":"forge_pull_request","witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,"body":{"change_id":"h/o/n#1","operation":"approved"}}`:   "wrong_value: body.operation: want opened, updated, reopened, closed, merged",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1"}}`:                                      "missing_field: body.name",
+		`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1","name":"unit","operation":"secretly"}}`: "wrong_value: body.operation: want none, queued, in_progress, completed",
 	} {
 		_, err := Parse([]byte(line))
 		var bad *producers.BadInput
@@ -71,7 +85,7 @@ func TestWhatIsWrongWithALine(t *testing.T) {
 
 func TestFactsOfTheForgeAreKnownByWhatTheyAre(t *testing.T) {
 	parse := func(line string) *schemas.Event {
-		e, err := Parse([]byte(`{"witness":"forge","repo":"h/o/n","occurred_at":1,` + line + `}`))
+		e, err := Parse([]byte(`{"witness":"forge","repo":"h/o/n","occurred_at":1795000000000000,` + line + `}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,8 +109,23 @@ func TestFactsOfTheForgeAreKnownByWhatTheyAre(t *testing.T) {
 	}
 }
 
+// A forge may write names otherwise than sessions do.
+func TestNamesOfTheForgeAreThoseOfSessions(t *testing.T) {
+	for _, repo := range []string{"github.com/acme/shop", "GitHub.com/acme/shop", "https://github.com/acme/shop", "https://token@github.com/acme/shop.git", "git@github.com:acme/shop.git", " github.com/acme/shop/ "} {
+		e, err := Parse([]byte(`{"kind":"forge_pull_request","witness":"forge","repo":"` + repo + `","occurred_at":1795000000000000,"branch":"refs/heads/fix","body":{"change_id":"#4","operation":"merged","commit_id":"ABCDEF12","target_branch":"refs/heads/main","reverts":"#3"}}`))
+		if err != nil {
+			t.Errorf("%s: %v", repo, err)
+			continue
+		}
+		a := e.Body.Artifact
+		if e.Repo != "github.com/acme/shop" || a.ChangeId != "github.com/acme/shop#4" || a.Reverts != "github.com/acme/shop#3" || a.CommitId != "abcdef12" || e.Branch != "fix" || a.TargetBranch != "main" {
+			t.Errorf("%s: %s", repo, e.AppendJSON(nil))
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
-	f.Add(`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1,"body":{"commit_id":"abcdef1","name":"unit"}}`)
+	f.Add(`{"kind":"check_run","witness":"ci","repo":"h/o/n","occurred_at":1795000000000000,"body":{"commit_id":"abcdef1","name":"unit"}}`)
 	f.Fuzz(func(t *testing.T, line string) {
 		var bad *producers.BadInput
 		if _, err := Parse([]byte(line)); err != nil && !errors.As(err, &bad) {
