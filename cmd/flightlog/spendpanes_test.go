@@ -76,7 +76,7 @@ func TestWhatIsUsualOfAnHour(t *testing.T) {
 		if s.Value != "a" || s.PaneStart.Hour() != 12 {
 			continue
 		}
-		want := usual{0, 0, true}
+		var want usual
 		switch s.PaneStart.Day() {
 		case 27: // 11, 12, 14, 15, 16, 17 of the days before
 			want = usual{14, 6, true}
