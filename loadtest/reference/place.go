@@ -110,7 +110,7 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 			r.Branch = s.shared.branch
 		}
 	}
-	if to := s.wentTo(prompt); to != nil && r.Branch == s.beganOn(prompt) {
+	if to := s.wentTo(prompt); to != nil && r.Branch == s.beganOn(prompt) && r.Repo == s.repoOf(prompt) {
 		r.Branch, from = to.text(record, branch), to
 	}
 	r.WorkKind, r.WorkKindSource = from.workKind()
@@ -134,11 +134,14 @@ func (s *session) beganOn(prompt *fact) string {
 	return cmp.Or(prompt.text(record, branch), s.shared.branch)
 }
 
+// repoOf is the repository of a fact.
+func (s *session) repoOf(f *fact) string { return cmp.Or(f.text(record, repo), s.shared.repo) }
+
 // wentTo is the commit, push or end of a turn by which the work of a prompt went over
 // to another branch, nil if it did not: the first one from the prompt on, if it stands
 // on a branch of its own that is not that of its own prompt, and that one and all
 // prompts from this one on to it began on this one's branch. Turns that end where they
-// began do not count. Those of subagents do not count,
+// began do not count, nor does what is in another repository than its prompt. Those of subagents do not count,
 // nor those of which nobody knows branch or prompt.
 func (s *session) wentTo(prompt *fact) *fact {
 	if prompt.kind != schemas.KindPrompt {
@@ -157,6 +160,9 @@ func (s *session) wentTo(prompt *fact) *fact {
 	}
 	var next *fact
 	for _, f := range s.facts {
+		if own := beganWith(f); own != nil && s.repoOf(f) != s.repoOf(own) {
+			continue
+		}
 		if f.kind == schemas.KindTurnEnd {
 			if own := beganWith(f); own == nil || f.text(record, branch) == s.beganOn(own) || slices.Contains(sharedBranches, f.text(record, branch)) {
 				continue
@@ -171,11 +177,11 @@ func (s *session) wentTo(prompt *fact) *fact {
 		return nil
 	}
 	own := beganWith(next)
-	if own == nil || s.beganOn(own) == next.text(record, branch) || s.beganOn(own) != s.beganOn(prompt) {
+	if own == nil || s.beganOn(own) == next.text(record, branch) || s.beganOn(own) != s.beganOn(prompt) || s.repoOf(own) != s.repoOf(prompt) {
 		return nil
 	}
 	for _, f := range s.facts {
-		if f.kind == schemas.KindPrompt && after(f, prompt) && after(next, f) && s.beganOn(f) != s.beganOn(prompt) {
+		if f.kind == schemas.KindPrompt && after(f, prompt) && after(next, f) && (s.beganOn(f) != s.beganOn(prompt) || s.repoOf(f) != s.repoOf(prompt)) {
 			return nil
 		}
 	}

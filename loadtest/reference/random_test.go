@@ -288,6 +288,9 @@ func TestBranchesThatAreMadeEndAsTheReferenceSays(t *testing.T) {
 			if random.IntN(8) == 0 {
 				e.AgentRunId = "run"
 			}
+			if random.IntN(6) == 0 {
+				e.Repo = []string{"", "github.com/example/lib"}[random.IntN(2)]
+			}
 			if random.IntN(4) == 0 && e.Branch != "" {
 				e.Ticket = "SHOP-" + id
 			}

@@ -27,7 +27,8 @@ type stand struct {
 	at     int64 // occurred_at, µs
 	fact   schemas.Id
 	prompt schemas.Id // the prompt's fact; its own of a prompt
-	branch string     // as it says itself
+	repo   string     // as it says itself
+	branch string     // the same
 	end    bool       // of a turn
 }
 
@@ -69,7 +70,7 @@ func (b *branches) note(s *session, f *fact) {
 	if !stands(f.kind) {
 		return
 	}
-	now := stand{f.numbers[nOccurredAt].value, f.key, f.key, f.texts[tBranch].value, f.kind == schemas.KindTurnEnd}
+	now := stand{f.numbers[nOccurredAt].value, f.key, f.key, f.texts[tRepo].value, f.texts[tBranch].value, f.kind == schemas.KindTurnEnd}
 	if f.kind != schemas.KindPrompt {
 		now.prompt = schemas.FactKey(s.texts[sSessionId].value, schemas.KindPrompt, f.texts[tPromptId].value)
 		if now.branch == "" || f.texts[tPromptId].value == "" || f.texts[tAgentRunId].value != "" {
@@ -97,16 +98,24 @@ func (s *session) hasMoved(moves []move) {
 	}
 }
 
+// began is where a prompt began.
+type began struct{ repo, branch string }
+
+// began is what a prompt says of it, else the session.
+func (s *session) began(repo, branch string) began {
+	return began{cmp.Or(repo, s.texts[sRepo].value), cmp.Or(branch, s.texts[sBranch].value)}
+}
+
 // move is a prompt, and the fact whose branch it is of.
 type move struct{ prompt, to schemas.Id }
 
 // moves are the prompts that are of another branch than they began on, the last
 // first.
 func (b *branches) moves(s *session) (moves []move) {
-	of := map[schemas.Id]string{} // branch by prompt
+	of := map[schemas.Id]began{} // by prompt
 	for _, p := range b.stands {
 		if p.isPrompt() {
-			of[p.fact] = cmp.Or(p.branch, s.texts[sBranch].value)
+			of[p.fact] = s.began(p.repo, p.branch)
 		}
 	}
 	var to *stand // what tells where they went, while prompts before it are of its prompt's branch
@@ -114,9 +123,11 @@ func (b *branches) moves(s *session) (moves []move) {
 		switch at := &b.stands[i]; {
 		case !at.isPrompt():
 			from, known := of[at.prompt]
-			if known && at.branch != from && !sharedBranch(at.branch) {
+			switch {
+			case known && from.repo != cmp.Or(at.repo, s.texts[sRepo].value): // it was elsewhere
+			case known && at.branch != from.branch && !sharedBranch(at.branch):
 				to = at
-			} else if !at.end { // work was committed where it was done
+			case !at.end: // work was committed where it was done
 				to = nil
 			}
 		case to != nil && of[at.fact] == of[to.prompt]:
@@ -128,25 +139,23 @@ func (b *branches) moves(s *session) (moves []move) {
 	return moves
 }
 
-// movedTo is the fact whose branch a prompt is of, nil if it is of its
-// own; and the branch that the prompt began on.
-func (x *fold) movedTo(s *session, prompt schemas.Id) (to *fact, from string) {
+// movedTo is the fact whose branch a prompt is of, nil if it is of its own; and where
+// the prompt began.
+func (x *fold) movedTo(s *session, prompt schemas.Id) (to *fact, from began) {
 	if !s.moved {
-		return nil, ""
+		return nil, from
 	}
 	b := load[branches](x, branchesKey(s.id), nil)
 	if b == nil {
-		return nil, ""
+		return nil, from
 	}
 	for _, m := range b.moves(s) {
 		if m.prompt == prompt {
-			if p := x.known(s, prompt); p != nil {
-				from = cmp.Or(p.texts[tBranch].value, s.texts[sBranch].value)
-			}
-			return x.known(s, m.to), from
+			p := x.known(s, prompt)
+			return x.known(s, m.to), s.began(p.texts[tRepo].value, p.texts[tBranch].value)
 		}
 	}
-	return nil, ""
+	return nil, from
 }
 
 func (b *branches) encode() []byte {
@@ -157,6 +166,7 @@ func (b *branches) encode() []byte {
 		e.Int(at.at)
 		e.ID(at.fact)
 		e.ID(at.prompt)
+		e.Text(at.repo)
 		e.Text(at.branch)
 		e.Bool(at.end)
 	}
@@ -166,7 +176,7 @@ func (b *branches) encode() []byte {
 func (b *branches) decode(record []byte) error {
 	d := decode(record)
 	for range d.Count() {
-		b.stands = append(b.stands, stand{d.Int(), d.ID(), d.ID(), d.Text(), d.Bool()})
+		b.stands = append(b.stands, stand{d.Int(), d.ID(), d.ID(), d.Text(), d.Text(), d.Bool()})
 	}
 	return d.Err()
 }

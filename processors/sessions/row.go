@@ -121,7 +121,7 @@ func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
 	default:
 		r.Branch = s.texts[sBranch].value
 	}
-	if to, from := x.movedTo(s, promptKey); to != nil && r.Branch == from {
+	if to, from := x.movedTo(s, promptKey); to != nil && from == (began{r.Repo, r.Branch}) {
 		r.Branch, ticket, kind = to.texts[tBranch].value, to.texts[tTicket], to.texts[tWorkKind]
 	}
 	if kind.rank != 0 {
