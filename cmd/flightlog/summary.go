@@ -168,6 +168,23 @@ func (t *totals) sum(o totals) {
 
 // print writes the table for a person.
 func (s *summary) print(out io.Writer) error {
+	if len(s.Sessions) > 0 || s.Events == 0 { // what a forge tells has none
+		if err := s.printSessions(out); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "%d events from %d files (%.1f MB) became %d facts in %d rows, %d dead letters, in %.1f s\n",
+		s.Events, s.Sources, float64(s.Bytes)/1e6, s.Facts, s.Rows, s.DeadLetters, s.Seconds)
+	if s.DeadLetters > 0 {
+		fmt.Fprintln(out, "dead letters: flightlog deadletters ls")
+	}
+	if s.Out != "" {
+		fmt.Fprintf(out, "rows: %s\n", s.Out)
+	}
+	return nil
+}
+
+func (s *summary) printSessions(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "session\tprompts\trequests\ttool calls\tfailed\tfiles\tinput\toutput\tcache read\tcache write\tcost USD\tduration\t")
 	line := func(name string, t *totals, duration string) {
@@ -182,13 +199,6 @@ func (s *summary) print(out io.Writer) error {
 		line(t.SessionID, &t.totals, (time.Duration(t.DurationMs) * time.Millisecond).Round(100*time.Millisecond).String())
 	}
 	line(fmt.Sprintf("%d sessions", len(s.Sessions)), &s.Total, "")
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "\n%d events from %d files (%.1f MB) became %d facts in %d rows, %d dead letters, in %.1f s\n",
-		s.Events, s.Sources, float64(s.Bytes)/1e6, s.Facts, s.Rows, s.DeadLetters, s.Seconds)
-	if s.Out != "" {
-		fmt.Fprintf(out, "rows: %s\n", s.Out)
-	}
-	return nil
+	fmt.Fprintln(w)
+	return w.Flush()
 }

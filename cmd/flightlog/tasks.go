@@ -204,7 +204,7 @@ func (o *tasksFlags) listUnlinked(c *cobra.Command, in *installation, since int6
 	fmt.Fprintln(w, "change\tstate\tbranch\twhen\twhy")
 	for _, c := range unlinked {
 		r := c.Row
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", dash(cmp.Or(r.ChangeId, r.Repo+"@"+r.CommitId)), c.State, dash(r.Branch), when(time.UnixMicro(r.OccurredAt)), unlinkedText(r.Link))
+		fmt.Fprintf(w, "%.90s\t%s\t%.60s\t%s\t%s\n", dash(cmp.Or(r.ChangeId, r.Repo+"@"+r.CommitId)), c.State, dash(r.Branch), when(time.UnixMicro(r.OccurredAt)), unlinkedText(r.Link))
 	}
 	fmt.Fprintf(w, "%d of %d changes\n", len(unlinked), len(all))
 	return w.Flush()
