@@ -110,11 +110,13 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 			r.Branch = s.shared.branch
 		}
 	}
-	if to := s.wentTo(prompt); to != nil && r.Branch == s.beganOn(prompt) && r.Repo == s.repoOf(prompt) {
-		r.Branch, from = to.text(record, branch), to
-	}
 	r.WorkKind, r.WorkKindSource = from.workKind()
 	r.Workflow, r.WorkflowSource = s.workflow(f, prompt)
+	// The task may be of the branch that the work went over to.
+	taskBranch := r.Branch
+	if to := s.wentTo(prompt); to != nil && r.Branch == s.beganOn(prompt) && r.Repo == s.repoOf(prompt) {
+		taskBranch, from = to.text(record, branch), to
+	}
 	ticket := from.text(record, func(o observation) string { return o.Ticket })
 	explicit := f.text(record, func(o observation) string { return o.TaskId })
 	switch {
@@ -122,8 +124,8 @@ func (s *session) place(r *schemas.Enriched, f *fact) {
 		r.TaskId, r.TaskIdSource = explicit, schemas.TaskIdSourceExplicit
 	case ticket != "" && r.Repo != "":
 		r.TaskId, r.TaskIdSource = r.Repo+"#"+ticket, schemas.TaskIdSourceTicket
-	case r.Repo != "" && s.shared.owner != "" && !slices.Contains(sharedBranches, r.Branch):
-		r.TaskId, r.TaskIdSource = r.Repo+"@"+r.Branch+":"+s.shared.owner, schemas.TaskIdSourceBranch
+	case r.Repo != "" && s.shared.owner != "" && !slices.Contains(sharedBranches, taskBranch):
+		r.TaskId, r.TaskIdSource = r.Repo+"@"+taskBranch+":"+s.shared.owner, schemas.TaskIdSourceBranch
 	default:
 		r.TaskId, r.TaskIdSource = r.RootSessionId, schemas.TaskIdSourceSession
 	}

@@ -121,8 +121,9 @@ func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
 	default:
 		r.Branch = s.texts[sBranch].value
 	}
+	of := r.Branch // that the task is of: the column is where it happened
 	if to, from := x.movedTo(s, promptKey); to != nil && from == (began{r.Repo, r.Branch}) {
-		r.Branch, ticket, kind = to.texts[tBranch].value, to.texts[tTicket], to.texts[tWorkKind]
+		of, ticket = to.texts[tBranch].value, to.texts[tTicket]
 	}
 	if kind.rank != 0 {
 		if k, ok := schemas.ParseWorkKind(kind.value); ok {
@@ -144,8 +145,8 @@ func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
 		r.TaskId, r.TaskIdSource = own[tTaskId].value, schemas.TaskIdSourceExplicit
 	case ticket.rank != 0 && r.Repo != "":
 		r.TaskId, r.TaskIdSource = r.Repo+"#"+ticket.value, schemas.TaskIdSourceTicket
-	case r.Repo != "" && owner != "" && !sharedBranch(r.Branch):
-		r.TaskId, r.TaskIdSource = r.Repo+"@"+r.Branch+":"+owner, schemas.TaskIdSourceBranch
+	case r.Repo != "" && owner != "" && !sharedBranch(of):
+		r.TaskId, r.TaskIdSource = r.Repo+"@"+of+":"+owner, schemas.TaskIdSourceBranch
 	default:
 		r.TaskId, r.TaskIdSource = r.RootSessionId, schemas.TaskIdSourceSession
 	}
