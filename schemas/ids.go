@@ -87,6 +87,16 @@ func PullRequestFact(change, operation string) string {
 // session made it, as does the client where it names none.
 func MadePullRequest(operation string) bool { return operation == "" || operation == "created" }
 
+// SharedBranch tells branches that are no work of their own: none, detached, and the
+// usual names of branches that many commit to.
+func SharedBranch(branch string) bool {
+	switch branch {
+	case "", "HEAD", "main", "master", "trunk", "develop", "development", "dev", "next", "staging", "production":
+		return true
+	}
+	return false
+}
+
 // OperationsOf are those that a forge's observation of a kind may be of; "" is none.
 // It is nil for kinds that no forge tells of.
 func OperationsOf(k Kind) []string {

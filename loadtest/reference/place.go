@@ -179,11 +179,15 @@ func (s *session) wentTo(prompt *fact) *fact {
 		return nil
 	}
 	own := beganWith(next)
+	alone := !slices.Contains(sharedBranches, s.beganOn(prompt)) // on a branch of its own only the prompt itself moves
+	if alone && own != prompt {
+		return nil
+	}
 	if own == nil || s.beganOn(own) == next.text(record, branch) || s.beganOn(own) != s.beganOn(prompt) || s.repoOf(own) != s.repoOf(prompt) {
 		return nil
 	}
 	for _, f := range s.facts {
-		if f.kind == schemas.KindPrompt && after(f, prompt) && after(next, f) && (s.beganOn(f) != s.beganOn(prompt) || s.repoOf(f) != s.repoOf(prompt)) {
+		if f.kind == schemas.KindPrompt && after(f, prompt) && after(next, f) && (alone || s.beganOn(f) != s.beganOn(prompt) || s.repoOf(f) != s.repoOf(prompt)) {
 			return nil
 		}
 	}
@@ -192,7 +196,7 @@ func (s *session) wentTo(prompt *fact) *fact {
 
 // sharedBranches are no task of their own: no branch, a detached head, and the
 // usual names of default branches.
-var sharedBranches = []string{"", "HEAD", "main", "master", "trunk", "develop", "development"}
+var sharedBranches = []string{"", "HEAD", "main", "master", "trunk", "develop", "development", "dev", "next", "staging", "production"}
 
 // workKind is by the best source; within it the newest.
 func (f *fact) workKind() (schemas.WorkKind, schemas.WorkKindSource) {

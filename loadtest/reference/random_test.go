@@ -282,8 +282,11 @@ func TestBranchesThatAreMadeEndAsTheReferenceSays(t *testing.T) {
 			case schemas.FamilyArtifact:
 				e.Body.Branch = schemas.EventBodyArtifact
 			}
-			if random.IntN(5) == 0 {
+			switch random.IntN(6) {
+			case 0:
 				e.Witness, e.Signal = schemas.WitnessOtlp, schemas.SignalLog
+			case 1, 2:
+				e.Witness = schemas.WitnessHook
 			}
 			if random.IntN(8) == 0 {
 				e.AgentRunId = "run"

@@ -69,16 +69,20 @@ func isCheck(r *schemas.Enriched) bool {
 	return r.Kind == schemas.KindCheckRun || r.Kind == schemas.KindDeployment
 }
 
-// Repo is the repository that a row is joined in: that of the pull request, which
-// may be another than the session's where it works in a fork.
+// Repo is the repository that a row is joined in, in lower case, for forges do not
+// tell such names apart: that of the pull request, which may be another than the
+// session's where it works in a fork.
 func Repo(r *schemas.Enriched) string {
 	if repo, _, ok := strings.Cut(r.ChangeId, "#"); ok && r.Kind == schemas.KindPullRequest {
-		return repo
+		return strings.ToLower(repo)
 	}
-	return r.Repo
+	return strings.ToLower(r.Repo)
 }
 
 func at(r *schemas.Enriched, kind nodeKind, name string) node {
+	if kind == ofPull || kind == ofRevert {
+		name = strings.ToLower(name)
+	}
 	return node{r.Org, Repo(r), kind, name}
 }
 
@@ -113,7 +117,7 @@ func nodesOf(r *schemas.Enriched) (nodes []node) {
 		}
 	}
 	branch := func() {
-		if !sharedBranch(r.Branch) {
+		if !schemas.SharedBranch(r.Branch) {
 			add(at(r, ofBranch, r.Branch))
 		}
 	}
@@ -160,16 +164,6 @@ func concerns(r *schemas.Enriched) (nodes []node) {
 		nodes = append(nodes, at(r, ofPull, r.Reverts))
 	}
 	return nodes
-}
-
-// sharedBranch tells branches that are no work of their own: none, detached, and
-// the usual names of default branches.
-func sharedBranch(branch string) bool {
-	switch branch {
-	case "", "HEAD", "main", "master", "trunk", "develop", "development":
-		return true
-	}
-	return false
 }
 
 // links are the tasks that a fact is linked to, each by the surest link.
@@ -250,7 +244,7 @@ func (x linker) commit(of *schemas.Enriched, id, patch string) (l links) {
 // pull are the tasks that a pull request belongs to.
 func (x linker) pull(of *schemas.Enriched, id string) (l links) {
 	var pull *schemas.Enriched
-	for _, f := range x.facts(node{of.Org, repoOf(id, of), ofPull, id}) {
+	for _, f := range x.facts(pullNode(of, id)) {
 		switch f.Kind {
 		case schemas.KindPullRequest:
 			l.add(f.TaskId, schemas.ChangeLinkPullRequest)
@@ -264,18 +258,20 @@ func (x linker) pull(of *schemas.Enriched, id string) (l links) {
 		return l
 	}
 	l.join(x.commit(pull, pull.CommitId, ""))
-	if len(l.tasks) == 0 && !sharedBranch(pull.Branch) && pull.Branch != pull.TargetBranch {
+	if len(l.tasks) == 0 && !schemas.SharedBranch(pull.Branch) && pull.Branch != pull.TargetBranch {
 		l.join(x.branch(pull))
 	}
 	return l
 }
 
-// repoOf is the repository of a pull request.
-func repoOf(change string, otherwise *schemas.Enriched) string {
-	if repo, _, ok := strings.Cut(change, "#"); ok {
-		return repo
+// pullNode is where a pull request is found, which may be of another repository than
+// the row that names it.
+func pullNode(of *schemas.Enriched, id string) node {
+	repo, _, ok := strings.Cut(id, "#")
+	if !ok {
+		repo = Repo(of)
 	}
-	return Repo(otherwise)
+	return node{of.Org, strings.ToLower(repo), ofPull, strings.ToLower(id)}
 }
 
 // branch are the tasks whose sessions committed to or pushed the head of a pull
@@ -377,7 +373,7 @@ func (x linker) reverted(r *schemas.Enriched) *schemas.Enriched {
 				continue
 			}
 			for _, f := range x.facts(node) {
-				same := f.Reverts == name || !strings.Contains(name, "#") && sameCommit(f.Reverts, name)
+				same := strings.EqualFold(f.Reverts, name) || !strings.Contains(name, "#") && sameCommit(f.Reverts, name)
 				if same && f.FactKey != r.FactKey && landed(f) && by(f, depth+1) == nil {
 					return f
 				}
@@ -435,7 +431,7 @@ func (x linker) change(r *schemas.Enriched) (c schemas.TaskChange, ok bool) {
 // forgePulls are the pull requests of a commit that the forge tells of.
 func (x linker) forgePulls(r *schemas.Enriched) (pulls []*schemas.Enriched) {
 	for _, id := range x.pullsAt(r) {
-		for _, f := range x.facts(node{r.Org, repoOf(id, r), ofPull, id}) {
+		for _, f := range x.facts(pullNode(r, id)) {
 			if f.Kind == schemas.KindForgePullRequest {
 				pulls = append(pulls, f)
 			}

@@ -112,6 +112,12 @@ func check(id, name string, hours int64, passed bool) *schemas.Enriched {
 	})
 }
 
+// otherwise is a row whose repository is written in other letters.
+func otherwise(r *schemas.Enriched) *schemas.Enriched {
+	r.Repo, r.ChangeId = strings.ToUpper(r.Repo), strings.ToUpper(r.ChangeId)
+	return r
+}
+
 // onBranch is a row of another branch.
 func onBranch(branch string, r *schemas.Enriched) *schemas.Enriched {
 	r.Branch = branch
@@ -265,6 +271,9 @@ var stories = map[string]struct {
 	"reviewed and merged by an agent": {
 		[]*schemas.Enriched{commit("T", 1, a), pull(1, "merged", 3, a, mergedAs(m)), reviewed("U", 2, 1, "commented"), reviewed("U", 3, 1, "merged")},
 		[]string{"T: #1 merged by commit"}, nil},
+	"a forge that writes the repository otherwise": {
+		[]*schemas.Enriched{commit("T", 1, a), otherwise(pull(1, "merged", 3, a, mergedAs(m))), otherwise(push(b, 30, reverts(strings.ToUpper(pullID(1)))))},
+		[]string{"T: " + strings.ToUpper(pullID(1)) + " reverted by commit"}, []string{"forge_push none"}},
 	"closed, and edited after it": {
 		[]*schemas.Enriched{commit("T", 1, a), pull(1, "opened", 1, a), pull(1, "closed", 2, a), pull(1, "updated", 3, a)},
 		[]string{"T: #1 closed by commit"}, nil},

@@ -10,15 +10,17 @@ import (
 
 // A branch that is made while a prompt is worked on: the prompt began on another one,
 // and a commit, push or the end of the turn tells where the work went. The prompt is of the new branch
-// then, and so are the prompts before it since the last commit, push or change of
-// branch (DESIGN §4, docs/tasks.md).
+// then, and so are the prompts before it on a shared branch since the last commit, push
+// or change of branch (DESIGN §4, docs/tasks.md).
 
-const maxStands = 512 // prompts, their ends, commits and pushes of a session; of more the first that came
+const maxStands = 512 // prompts, their ends, commits and pushes of a session; of more the latest
 
 // branches is the record of where a session stood when.
 type branches struct {
 	stands  []stand // in order of time
 	changed bool
+	of      began  // the session, as of known
+	known   []move // what moves said last, nil = nothing
 }
 
 // stand is a prompt, or its end, a commit or push of the main thread that tells its
@@ -81,15 +83,15 @@ func (b *branches) note(s *session, f *fact) {
 	if i >= 0 && b.stands[i] == now || i < 0 && now == (stand{}) {
 		return
 	}
-	if b.changed = true; i >= 0 {
+	if b.changed, b.known = true, nil; i >= 0 {
 		b.stands = slices.Delete(b.stands, i, i+1)
 	}
 	if now == (stand{}) {
 		return
 	}
-	if at, _ := slices.BinarySearchFunc(b.stands, now, byTime); i >= 0 || len(b.stands) < maxStands {
-		b.stands = slices.Insert(b.stands, at, now)
-	}
+	at, _ := slices.BinarySearchFunc(b.stands, now, byTime)
+	b.stands = slices.Insert(b.stands, at, now)
+	b.stands = b.stands[max(0, len(b.stands)-maxStands):]
 }
 
 func (s *session) hasMoved(moves []move) {
@@ -112,6 +114,12 @@ type move struct{ prompt, to schemas.Id }
 // moves are the prompts that are of another branch than they began on, the last
 // first.
 func (b *branches) moves(s *session) (moves []move) {
+	if of := s.began("", ""); b.known != nil && b.of == of {
+		return b.known
+	}
+	b.of = s.began("", "")
+	defer func() { b.known = moves }()
+	moves = []move{}
 	of := map[schemas.Id]began{} // by prompt
 	for _, p := range b.stands {
 		if p.isPrompt() {
@@ -125,12 +133,12 @@ func (b *branches) moves(s *session) (moves []move) {
 			from, known := of[at.prompt]
 			switch {
 			case known && from.repo != cmp.Or(at.repo, s.texts[sRepo].value): // it was elsewhere
-			case known && at.branch != from.branch && !sharedBranch(at.branch):
+			case known && at.branch != from.branch && !schemas.SharedBranch(at.branch):
 				to = at
 			case !at.end: // work was committed where it was done
 				to = nil
 			}
-		case to != nil && of[at.fact] == of[to.prompt]:
+		case to != nil && of[at.fact] == of[to.prompt] && (at.fact == to.prompt || schemas.SharedBranch(of[at.fact].branch)):
 			moves = append(moves, move{at.fact, to.fact})
 		default:
 			to = nil

@@ -24,7 +24,7 @@ func (x *fold) observed(org string, e *schemas.Event) (engine.Outcome, error) {
 	if err != nil {
 		return 0, err
 	}
-	x.tx.EmitFor(broker.ChangeFacts, r.Repo, r.AppendAvro(nil))
+	x.tx.EmitFor(broker.ChangeFacts, changes.Repo(&r), r.AppendAvro(nil))
 	return engine.Applied, nil
 }
 

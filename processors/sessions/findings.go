@@ -458,6 +458,16 @@ func (x *fold) publishFinding(s *session, n *finding) {
 	}
 }
 
+// placeFindings says the findings anew whose who and where has changed with the rows.
+func (x *fold) placeFindings(s *session) {
+	for i := range s.findings {
+		p := load[page](x, findingsKey(s.id, i/pageSize), nil)
+		if n := load[finding](x, findingKey(s.id, p.facts[i%pageSize]), nil); n != nil && n.Version > 0 {
+			x.publishFinding(s, n)
+		}
+	}
+}
+
 // placeFinding fills who and where from the last fact of the evidence.
 func (x *fold) placeFinding(s *session, n *finding, r *schemas.Finding) {
 	r.Org, r.SessionId, r.Repo, r.Branch = s.texts[sOrg].value, s.texts[sSessionId].value, s.texts[sRepo].value, s.texts[sBranch].value

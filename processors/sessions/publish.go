@@ -187,6 +187,9 @@ func (x *fold) sweep(s *session) {
 		if end := x.known(s, endKey); end != nil && end.version > 0 {
 			x.publish(s, end, true)
 		}
+		if s.compareAll {
+			x.placeFindings(s)
+		}
 	case s.ending:
 		x.judge(s)
 		x.publish(s, x.fact(s, endKey, schemas.KindSessionEnd, s.lastEvent), true)

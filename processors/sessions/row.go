@@ -145,21 +145,11 @@ func (x *fold) place(r *schemas.Enriched, s *session, f *fact) {
 		r.TaskId, r.TaskIdSource = own[tTaskId].value, schemas.TaskIdSourceExplicit
 	case ticket.rank != 0 && r.Repo != "":
 		r.TaskId, r.TaskIdSource = r.Repo+"#"+ticket.value, schemas.TaskIdSourceTicket
-	case r.Repo != "" && owner != "" && !sharedBranch(of):
+	case r.Repo != "" && owner != "" && !schemas.SharedBranch(of):
 		r.TaskId, r.TaskIdSource = r.Repo+"@"+of+":"+owner, schemas.TaskIdSourceBranch
 	default:
 		r.TaskId, r.TaskIdSource = r.RootSessionId, schemas.TaskIdSourceSession
 	}
-}
-
-// sharedBranch tells branches that are no task of their own: none, detached,
-// and the usual names of default branches.
-func sharedBranch(branch string) bool {
-	switch branch {
-	case "", "HEAD", "main", "master", "trunk", "develop", "development":
-		return true
-	}
-	return false
 }
 
 func (x *fold) model(r *schemas.Enriched, s *session, f *fact, billing schemas.Billing) {

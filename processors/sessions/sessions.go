@@ -159,6 +159,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 		return 0, fmt.Errorf("%w: kind %s, but its fact is a %s", engine.ErrInvalid, e.Kind, f.kind)
 	}
 	before, kin := inherited(f), s.kinOf(f)
+	began := s.began("", "")
 	shared := x.share(s, e)
 	changed := x.dated(s, f)
 	changed = f.merge(e) || changed
@@ -175,7 +176,7 @@ func (x *fold) Event(org string, e *schemas.Event) (engine.Outcome, error) {
 	s.changed = true
 	s.expectEnd(e, x.tx.Now())
 	moved := false
-	if shared || stands(f.kind) {
+	if s.began("", "") != began || stands(f.kind) {
 		moved = x.stood(s, f)
 	}
 	if shared || moved || f.kind == schemas.KindPrompt && inherited(f) != before {

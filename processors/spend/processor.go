@@ -129,7 +129,7 @@ func (x *fold) add(d *schemas.SpendDelta, watermark int64) {
 	v.days.add(d.Minute/dayPane, d.CostNanoUsd)
 	v.forget(now)
 	v.changed = true
-	x.judge(v, d.Minute)
+	x.judge(v, d.Minute, watermark)
 }
 
 func lengthOf(s schemas.PaneSize) int64 {
@@ -160,7 +160,7 @@ func (x *fold) Due(key string) error {
 	}
 	v.panes = waits
 	if v.spike != nil || v.judgeAt != 0 && v.judgeAt <= now {
-		x.judge(v, now)
+		x.judge(v, now, watermark)
 	}
 	if v.forgetAt() <= now && len(v.panes) == 0 {
 		v.gone, v.changed = true, true
@@ -193,16 +193,21 @@ func (x *fold) say(v *value, p *pane, watermark int64) {
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-// judge looks at the hour, day and month of now: what came for an earlier time
-// opens nothing.
-func (x *fold) judge(v *value, at int64) {
+// judge looks at the hour, day and month of now, and at the hour before while its pane
+// is on time: what came for an earlier time opens nothing.
+func (x *fold) judge(v *value, at, watermark int64) {
 	now := x.tx.Now()
 	if at < now-hourPane || at > now+hourPane {
 		return
 	}
 	s := x.settings(v)
 	hour := now / hourPane
-	if s.Enabled(detectors.SpendSpike) {
+	switch {
+	case !s.Enabled(detectors.SpendSpike):
+		x.endSpike(v, s)
+	case at/hourPane == hour-1 && watermark < hour*hourPane && (v.spike == nil || v.spike.hour < hour):
+		x.judgeSpike(v, s, hour-1)
+	default:
 		x.judgeSpike(v, s, hour)
 	}
 	if s.Enabled(detectors.BudgetExceeded) {
@@ -227,9 +232,7 @@ func (x *fold) judgeSpike(v *value, s *detectors.Settings, hour int64) {
 	case spike && v.spike == nil:
 		v.spike = &spikeState{since: hour * hourPane}
 	case !spike && v.spike != nil && hour > v.spike.hour:
-		// The hour that was one has ended, and this one is none.
-		x.find(v, detectors.SpikeFound(v.dimension, v.value, v.spike.since, v.spike.hour*hourPane, v.spike.cost, v.spike.median, false, s), &v.spike.said)
-		v.spike = nil
+		x.endSpike(v, s) // the hour that was one has ended, and this one is none
 		return
 	case v.spike == nil || !known:
 		return
@@ -238,6 +241,14 @@ func (x *fold) judgeSpike(v *value, s *detectors.Settings, hour int64) {
 		v.spike.hour, v.spike.cost, v.spike.median = hour, cost, v.usual.Median
 	}
 	x.find(v, detectors.SpikeFound(v.dimension, v.value, v.spike.since, v.spike.hour*hourPane, v.spike.cost, v.spike.median, true, s), &v.spike.said)
+}
+
+// endSpike resolves the finding that is open.
+func (x *fold) endSpike(v *value, s *detectors.Settings) {
+	if v.spike != nil {
+		x.find(v, detectors.SpikeFound(v.dimension, v.value, v.spike.since, v.spike.hour*hourPane, v.spike.cost, v.spike.median, false, s), &v.spike.said)
+		v.spike, v.changed = nil, true
+	}
 }
 
 func (x *fold) judgeBudgets(v *value, s *detectors.Settings, now int64) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,6 +102,34 @@ func days(t *testing.T, n int) *engine.Harness {
 		}
 	}
 	return h
+}
+
+func TestASpikeEndsWithItsRule(t *testing.T) {
+	h := days(t, 10)
+	spends(t, h, user(h.Now, 30))
+	if err := h.Config("rules", 2, []byte("defaults: {spend_spike: {enabled: false}}"), h.Now); err != nil {
+		t.Fatal(err)
+	}
+	h.Now += 1e6
+	spends(t, h, user(h.Now, 1))
+	if all := found(t, h); len(all) != 1 || !strings.Contains(all[0], "resolved") {
+		t.Errorf("found %q, want a spike that is resolved", all)
+	}
+}
+
+// The money of the last minutes comes when the hour is over.
+func TestASpikeAtTheEndOfItsHour(t *testing.T) {
+	h := days(t, 10)
+	h.Now += hour - 20e6
+	spends(t, h, user(h.Now, 1))
+	at := h.Now
+	h.Now += 60e6 // its deltas wait for the commit of their session
+	if err := h.Append(frame(1, at-10e6, user(at, 30))); err != nil {
+		t.Fatal(err)
+	}
+	if all := found(t, h); len(all) != 1 {
+		t.Errorf("found %q, want a spike", all)
+	}
 }
 
 func TestWhatIsUsualFollowsCorrectionsOfEarlierDays(t *testing.T) {

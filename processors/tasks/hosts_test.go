@@ -19,17 +19,21 @@ func alive(t *testing.T, h *engine.Harness, host string) {
 	}
 }
 
-// What becomes of a host day by day: x has sessions at three in the afternoon. What
+// What becomes of a host day by day: it has sessions at three in the afternoon, not
+// on days with a point, and on those with a line nobody of the organisation has. What
 // was said of it stands under the day on which it was.
 func TestHostsThatFallSilent(t *testing.T) {
 	for name, c := range map[string]struct{ days, said string }{
 		"every working day":        {"MTWTFssMTWTFssMTWTFss", "....................."},
-		"silent from a Monday on":  {"MTWTFss..............", ".........o..........r"},
+		"silent from a Monday on":  {"MTWTFss...............", ".........o...........r"},
 		"silent from a Wednesday":  {"MTWTFssMT............", "...........o........."},
 		"back, and silent again":   {"MTWTFss..W......", ".........r..o..."}, // it had opened that morning
 		"back on the weekend":      {"MTWTFssMTW....s", "............o.r"},
 		"back for good":            {"MTWTFss..WTFss", ".........r...."},
 		"four days, and one later": {"MTWT.......F........", "...................."},
+		"nobody for a week":        {"MTWTFss-------MTWTFss", "....................."},
+		"an outage of two days":    {"MTWTFssM--TFssMTWTFss", "....................."},
+		"nobody, then others":      {"MTWTFss--..........", "...........o......."},
 		"one day off":              {"MTWTFssMT.TFssMTW.F", "..................."},
 		"four days of seven":       {"MTWT.......", "..........."},
 		"now and then":             {"M.W.F..M.W.F..M.W.F..M", "......................"},
@@ -44,7 +48,10 @@ func TestHostsThatFallSilent(t *testing.T) {
 			for i := range c.days {
 				seen := len(h.Rows(broker.Findings))
 				for hour := range 24 {
-					if hour == 15 && c.days[i] != '.' {
+					if hour == 15 && c.days[i] != '-' && workday(h.Now/dayLength) {
+						alive(t, h, "desktop") // of somebody who works each day
+					}
+					if hour == 15 && c.days[i] != '.' && c.days[i] != '-' {
 						alive(t, h, "laptop")
 						alive(t, h, "laptop") // two partitions know of it
 					}
@@ -83,12 +90,18 @@ func TestASilentHostIsSaidInWords(t *testing.T) {
 	h := engine.NewHarness(NewProcessor(), time.Date(2026, 11, 2, 15, 0, 0, 0, time.UTC).UnixMicro())
 	for range 5 {
 		alive(t, h, "laptop")
+		alive(t, h, "desktop")
 		if err := h.Advance(24 * time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := h.Advance(4 * 24 * time.Hour); err != nil {
-		t.Fatal(err)
+	for range 4 {
+		if h.Now/dayLength%7 != 2 && h.Now/dayLength%7 != 3 { // Saturday, Sunday
+			alive(t, h, "desktop")
+		}
+		if err := h.Advance(24 * time.Hour); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var f schemas.Finding
 	rows := h.Rows(broker.Findings)

@@ -141,6 +141,9 @@ func (r *reader) system(l *line) error {
 			r.turn = turn{}
 			return nil
 		}
+		if l.scene.Branch != "" { // the client looks at the branch anew when a turn ends (recording pull-request)
+			r.turn.scene.Branch = l.scene.Branch
+		}
 		return r.turnEnded()
 	case "turn_duration":
 		if r.run != nil {
