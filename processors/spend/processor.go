@@ -41,9 +41,11 @@ func (p *Processor) Begin(tx *engine.Tx) engine.Fold {
 	return &fold{tx: tx, rules: p.rules, values: map[string]*value{}}
 }
 
-// State keys: v with the hash of org, dimension and value; w for the watermarks.
+// State keys: v with the hash of org, dimension and value; h with the same, what it
+// spent before the present hour and day, which is seldom looked at; w for the watermarks.
 const (
 	valueKind    = 'v'
+	earlierKind  = 'h'
 	watermarkKey = "w"
 )
 
@@ -122,12 +124,15 @@ func (x *fold) add(d *schemas.SpendDelta, watermark int64) {
 		}
 		p.add(d)
 	}
+	hour, day := v.hours.last.at, v.days.last.at
 	v.hours.add(d.Minute/hourPane, d.CostNanoUsd)
 	if d.Minute/hourPane < v.usualAt {
 		v.usualAt = 0
 	}
 	v.days.add(d.Minute/dayPane, d.CostNanoUsd)
-	v.forget(now)
+	if v.last = now; v.hours.last.at != hour || v.days.last.at != day {
+		v.forget(now)
+	}
 	v.changed = true
 	x.judge(v, d.Minute, watermark)
 }
@@ -306,8 +311,12 @@ func (x *fold) End() {
 		switch v := x.values[key]; {
 		case v.gone:
 			x.tx.Put(key, nil, 0)
+			x.tx.Put(earlierOf(key), nil, 0)
 		case v.changed:
 			x.tx.Put(key, v.encode(), v.due())
+			if v.earlier.changed {
+				x.tx.Put(earlierOf(key), v.earlier.encode(v), 0)
+			}
 		}
 	}
 	if x.marks != nil {
@@ -323,6 +332,7 @@ func (x *fold) value(d *schemas.SpendDelta) *value {
 		return v
 	}
 	v := &value{org: strings.Clone(d.Org), dimension: d.Dimension, value: strings.Clone(d.Value)}
+	v.remembers(func() []byte { return nil })
 	x.values[key] = v
 	x.order = append(x.order, key)
 	x.tx.Touch()
@@ -341,11 +351,14 @@ func (x *fold) load(key string) *value {
 	if err := v.decode(b); err != nil {
 		panic(fmt.Errorf("cannot read state record %q: %w", key[:1], err))
 	}
+	v.remembers(func() []byte { b, _, _ := x.tx.Get(earlierOf(key)); return b })
 	x.values[key] = v
 	x.order = append(x.order, key)
 	x.tx.Touch()
 	return v
 }
+
+func earlierOf(key string) string { return string(earlierKind) + key[1:] }
 
 func (x *fold) watermarks() *marks {
 	if x.marks == nil {
@@ -390,6 +403,7 @@ type value struct {
 	panes      []*pane // increments that wait
 	hours      history // by hours since 1970
 	days       history // by days
+	earlier    earlier // of both
 	last       int64   // append time of the last delta, µs
 	usualAt    int64   // hour since 1970 that usual is of
 	usual      detectors.Baseline
@@ -454,7 +468,6 @@ func (v *value) pane(k paneKey) *pane {
 
 // forget drops what is too old.
 func (v *value) forget(now int64) {
-	v.last = now
 	v.hours.forget(now/hourPane - hourMemory)
 	v.days.forget(now/dayPane - dayMemory)
 }
@@ -479,6 +492,43 @@ func (v *value) due() int64 {
 type history struct {
 	last    amount
 	earlier []byte
+	record  *earlier // that earlier is of
+}
+
+// earlier is the record of what a value spent before the present hour and day. It is
+// read when it is asked for.
+type earlier struct {
+	read    func()
+	changed bool
+}
+
+// remembers says where the value's earlier amounts are.
+func (v *value) remembers(record func() []byte) {
+	v.earlier.read = func() {
+		v.earlier.read = nil
+		if b := record(); b != nil {
+			r := records.Read(b)
+			v.hours.earlier, v.days.earlier = r.Bytes(), r.Bytes()
+			if r.Err() != nil {
+				panic(fmt.Errorf("cannot read state record %q: %w", earlierKind, r.Err()))
+			}
+		}
+	}
+	v.hours.record, v.days.record = &v.earlier, &v.earlier
+}
+
+func (e *earlier) encode(v *value) []byte {
+	w := records.New(16 + len(v.hours.earlier) + len(v.days.earlier))
+	w.Bytes(v.hours.earlier)
+	w.Bytes(v.days.earlier)
+	return w
+}
+
+// all reads the earlier amounts, if they are not there yet.
+func (h *history) all() {
+	if h.record != nil && h.record.read != nil {
+		h.record.read()
+	}
 }
 
 type amount struct{ at, cost int64 }
@@ -510,11 +560,15 @@ func (h *history) add(at, cost int64) {
 
 // keep puts an amount behind the earlier ones.
 func (h *history) keep(a amount) {
+	h.all()
+	if h.record != nil {
+		h.record.changed = true
+	}
 	h.earlier = binary.AppendVarint(binary.AppendVarint(slices.Clip(h.earlier), a.at), a.cost)
 }
 
 func (h *history) set(list []amount) {
-	*h = history{}
+	*h = history{record: h.record}
 	for i, a := range list {
 		if i == len(list)-1 {
 			h.last = a
@@ -526,6 +580,7 @@ func (h *history) set(list []amount) {
 
 // each yields all amounts, in order.
 func (h *history) each(yield func(amount) bool) {
+	h.all()
 	for b := h.earlier; len(b) > 0; {
 		at, n := binary.Varint(b)
 		cost, m := binary.Varint(b[max(n, 0):])
@@ -540,6 +595,7 @@ func (h *history) each(yield func(amount) bool) {
 }
 
 func (h *history) forget(before int64) {
+	h.all()
 	for len(h.earlier) > 0 {
 		at, n := binary.Varint(h.earlier)
 		_, m := binary.Varint(h.earlier[max(n, 0):])
@@ -601,7 +657,7 @@ func (m *marks) decode(b []byte) error {
 }
 
 func (v *value) encode() []byte {
-	w := records.New(64 + len(v.hours.earlier) + len(v.days.earlier))
+	w := records.New(256)
 	w.Int(int64(v.dimension), v.last, v.judgeAt, v.usualAt, v.usual.Samples, v.usual.Median, v.usual.Deviation)
 	w.Text(v.org)
 	w.Text(v.value)
@@ -616,7 +672,6 @@ func (v *value) encode() []byte {
 	}
 	for _, h := range [...]*history{&v.hours, &v.days} {
 		w.Int(h.last.at, h.last.cost)
-		w.Bytes(h.earlier)
 	}
 	w.Bool(v.spike != nil)
 	if s := v.spike; s != nil {
@@ -649,7 +704,6 @@ func (v *value) decode(b []byte) error {
 	}
 	for _, h := range [...]*history{&v.hours, &v.days} {
 		r.Ints(&h.last.at, &h.last.cost)
-		h.earlier = r.Bytes()
 	}
 	if r.Bool() {
 		v.spike = &spikeState{}

@@ -104,6 +104,20 @@ func days(t *testing.T, n int) *engine.Harness {
 	return h
 }
 
+func TestAValueThatIsSpentNoMoreLeavesNothing(t *testing.T) {
+	h := days(t, 10)
+	for range 50 {
+		if err := h.Advance(24 * time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range h.Keys() {
+		if key[0] == 'v' || key[0] == 'h' {
+			t.Errorf("record %q is left", key[:1])
+		}
+	}
+}
+
 func TestASpikeEndsWithItsRule(t *testing.T) {
 	h := days(t, 10)
 	spends(t, h, user(h.Now, 30))
