@@ -76,6 +76,7 @@ type record struct {
 type given struct {
 	source string // session, or change
 	fact   []byte
+	seen   int64 // its last_seen
 }
 
 func recordKey(id schemas.Id) string { return string(recordKind) + string(id[:]) }
@@ -132,9 +133,9 @@ func (x *fold) add(f *schemas.TaskFact) {
 	case empty:
 		return
 	case found:
-		r.contributions[i].fact = f.AppendAvro(nil)
+		r.contributions[i].fact, r.contributions[i].seen = f.AppendAvro(nil), f.Task.LastSeen
 	default:
-		r.contributions = slices.Insert(r.contributions, i, given{strings.Clone(sourceOf(f)), f.AppendAvro(nil)})
+		r.contributions = slices.Insert(r.contributions, i, given{strings.Clone(sourceOf(f)), f.AppendAvro(nil), f.Task.LastSeen})
 	}
 	if r.changedAt == 0 {
 		r.changedAt = now
@@ -240,10 +241,7 @@ func (r *record) due(now int64) int64 {
 	}
 	last := int64(0)
 	for i := range r.contributions {
-		var f schemas.TaskFact
-		if _, err := f.DecodeAvro(r.contributions[i].fact); err == nil {
-			last = max(last, f.Task.LastSeen)
-		}
+		last = max(last, r.contributions[i].seen)
 	}
 	for _, wait := range [...]int64{restAt, abandonAt} {
 		if at := last + wait + 1e6; last != 0 && at > now {
@@ -295,6 +293,7 @@ func (r *record) encode() []byte {
 	for _, c := range r.contributions {
 		w.Text(c.source)
 		w.Bytes(c.fact)
+		w.Int(c.seen)
 	}
 	return w
 }
@@ -311,7 +310,7 @@ func (r *record) decode(b []byte) error {
 	for range in.Count() {
 		c := given{source: in.Text()}
 		fact, wrong := schemas.Resolve(writer, schemas.TaskFactFingerprint, in.Bytes())
-		c.fact, err = fact, cmp.Or(err, wrong)
+		c.fact, c.seen, err = fact, in.Int(), cmp.Or(err, wrong)
 		r.contributions = append(r.contributions, c)
 	}
 	return errors.Join(err, in.Err())
