@@ -145,6 +145,9 @@ func hold(ctx context.Context, cfg Config, number int) error {
 	cfg.Status.hold(number, false)
 	p, err := open(ctx, cfg, number)
 	if err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil && !errors.Is(err, broker.ErrUnknown) {
+			return nil // stopped before it was held: there is nothing to release
+		}
 		return err
 	}
 	cfg.Status.hold(number, true)
