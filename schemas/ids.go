@@ -102,14 +102,20 @@ func SharedBranch(branch string) bool {
 func OperationsOf(k Kind) []string {
 	switch k {
 	case KindForgePullRequest:
-		return []string{"opened", "updated", "reopened", "closed", "merged"}
+		return pullOperations
 	case KindForgePush:
-		return []string{""}
+		return pushOperations
 	case KindCheckRun, KindDeployment:
-		return []string{"", "queued", "in_progress", "completed"}
+		return runOperations
 	}
 	return nil
 }
+
+var (
+	pullOperations = []string{"opened", "updated", "reopened", "closed", "merged"}
+	pushOperations = []string{""}
+	runOperations  = []string{"", "queued", "in_progress", "completed"}
+)
 
 // FamilyOf is the family that a kind belongs to.
 func FamilyOf(k Kind) Family {

@@ -52,13 +52,7 @@ type index interface {
 }
 
 // OfForge tells a kind that the forge or CI tells of.
-func OfForge(k schemas.Kind) bool {
-	switch k {
-	case schemas.KindForgePush, schemas.KindForgePullRequest, schemas.KindCheckRun, schemas.KindDeployment:
-		return true
-	}
-	return false
-}
+func OfForge(k schemas.Kind) bool { return schemas.OperationsOf(k) != nil }
 
 // OfSession tells a kind of what a session did that changes are joined with.
 func OfSession(k schemas.Kind) bool {

@@ -12,6 +12,8 @@ import (
 // What is missing in the record itself: witnesses that do not speak, models
 // without a price.
 
+const day = int64(24 * 3600e6) // µs
+
 // host is the record of a host: when its sessions last had a witness, µs.
 type host struct {
 	heard    [channels]int64
@@ -23,8 +25,7 @@ type host struct {
 
 // unpriced reports a model without a price, once for each day.
 func (x *fold) unpriced(s *session, f *fact, r *schemas.Enriched) {
-	const day = 24 * 3600e6
-	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: fmt.Sprint(r.Model, "\x00", r.OccurredAt/int64(day)), Subject: r.Model,
+	found := detectors.Finding{Kind: detectors.UnpricedModel, Key: fmt.Sprint(r.Model, "\x00", r.OccurredAt/day), Subject: r.Model,
 		Severity: schemas.SeverityLow, Count: 1, First: r.OccurredAt, Last: r.OccurredAt, Evidence: []schemas.Id{f.key}, By: x.settings(f, r)}
 	if !found.By.Enabled(found.Kind) {
 		return
@@ -84,14 +85,13 @@ func (x *fold) missing(s *session) {
 // tellHost tells once a day that a session's host is there, of what happens now:
 // history says nothing of it.
 func (x *fold) tellHost(s *session, team string) {
-	const day = 24 * 3600e6
 	now := x.tx.Now()
 	f := schemas.TaskFact{Host: s.texts[sHost].value}
 	if f.Host == "" || now-s.lastEvent > day {
 		return
 	}
 	h := load(x, hostKey(s.hostID()), func() *host { return &host{} })
-	if today := now / int64(day); h.told < today {
+	if today := now / day; h.told < today {
 		h.told, h.due, h.changed = today, max(h.due, now+hostMemory), true
 		f.Task.Org, f.Task.Team, f.Task.User, f.Task.LastSeen = s.texts[sOrg].value, team, s.texts[sUser].value, s.lastEvent
 		x.tx.EmitFor(broker.TaskFacts, f.Host, f.AppendAvro(nil))

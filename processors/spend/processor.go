@@ -245,6 +245,9 @@ func (x *fold) judgeSpike(v *value, s *detectors.Settings, hour int64) {
 	if spike {
 		v.spike.hour, v.spike.cost, v.spike.median = hour, cost, v.usual.Median
 	}
+	if x.saidLately(&v.spike.said) {
+		return
+	}
 	x.find(v, detectors.SpikeFound(v.dimension, v.value, v.spike.since, v.spike.hour*hourPane, v.spike.cost, v.spike.median, true, s), &v.spike.said)
 }
 
@@ -274,16 +277,22 @@ func (x *fold) judgeBudgets(v *value, s *detectors.Settings, now int64) {
 			v.budgets = append(v.budgets, budgetState{period: b.Period, began: began, ends: ends, limit: b.NanoUsd})
 			i = len(v.budgets) - 1
 		}
+		if x.saidLately(&v.budgets[i].said) {
+			continue
+		}
 		f := detectors.BudgetFound(b, v.value, began, now-now%hourPane, cost, s)
 		x.find(v, f, &v.budgets[i].said)
 	}
 }
 
-// find says a finding, but one that only grew at most once in a minute.
+// saidLately tells an open finding that only grew, and may wait: it is said at most
+// once in a minute.
+func (x *fold) saidLately(said *findings.Said) bool {
+	return said.Version > 0 && x.tx.Now()-said.Published < otherPace
+}
+
+// find says a finding.
 func (x *fold) find(v *value, f detectors.Finding, said *findings.Said) {
-	if said.Version > 0 && f.State == schemas.FindingStateOpen && x.tx.Now()-said.Published < otherPace {
-		return
-	}
 	r := schemas.Finding{FindingId: f.ID(schemas.SessionKey(v.org, "")), Org: v.org, CostNanoUsd: schemas.SomeLong(f.Cost)}
 	switch v.dimension {
 	case schemas.SpendDimensionRepo:
